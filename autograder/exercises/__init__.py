@@ -1,0 +1,1 @@
+"""One module a notebook: hidden checks, known mistakes and alternative solutions."""

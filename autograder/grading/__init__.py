@@ -1,0 +1,1 @@
+"""Repair, run and judge submissions."""

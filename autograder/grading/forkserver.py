@@ -1,0 +1,219 @@
+"""Fresh student processes for the judge: forked by a server, spoken to over pipes."""
+
+import contextlib
+import os
+import signal
+import site
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import cloudpickle
+
+from autograder.grading.inside import wire
+from autograder.grading.wall import walled
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+INTERRUPT_GRACE = 2.0  # seconds between an interrupt and the kill
+START_LIMIT = 120.0  # seconds that the fork server may take to import its libraries
+ENVIRONMENT = {
+    "COURSE_PROFILE": "grade",
+    "CUDA_VISIBLE_DEVICES": "",
+    "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+class ChildGone(Exception):
+    """The student's process died or stopped speaking the protocol."""
+
+
+class TimedOut(Exception):
+    """The student's code did not finish in time; `reply` is its answer to the interrupt, if any."""
+
+    def __init__(self, reply: dict[str, Any] | None = None) -> None:
+        super().__init__("it did not finish in time")
+        self.reply = reply
+
+
+class Raised(Exception):
+    """The student's code raised an exception."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(f"{kind}: {words}" if words else kind)
+        self.kind = kind
+
+
+class ForkServer:
+    """One process that has imported torch and forks a fresh child for every submission.
+
+    The children see the standard library, the installed packages, `course` and the package
+    `inside`; neither the autograder nor the masters are on their path.
+    """
+
+    def __init__(self, isolation: str = "none") -> None:
+        self._view = tempfile.TemporaryDirectory(prefix="view-")
+        view = Path(self._view.name)
+        (view / "inside").symlink_to(Path(__file__).with_name("inside"))
+        (view / "course").symlink_to(REPOSITORY / "course")
+        ours, theirs = socket.socketpair()
+        paths = [str(view), *site.getsitepackages(), sysconfig.get_path("platlib")]
+        serve = f"from inside import server; server.main({theirs.fileno()})"
+        start = f"import sys; sys.path[:0] = {paths}; {serve}"
+        keep = {
+            key: os.environ[key] for key in ("PATH", "LANG", "LD_LIBRARY_PATH") if key in os.environ
+        }
+        self._process = subprocess.Popen(
+            walled([sys.executable, "-I", "-S", "-c", start], isolation),
+            pass_fds=[theirs.fileno()],
+            env={**keep, **ENVIRONMENT, "MPLCONFIGDIR": str(view), "IPYTHONDIR": str(view)},
+            cwd=view,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._socket = ours
+        ours.settimeout(START_LIMIT)
+        if ours.recv(100) != b"ready\n":
+            self.close()
+            raise RuntimeError("the fork server did not start; its message stands above")
+
+    def child(self) -> "StudentProcess":
+        """Fork a fresh child."""
+        to_child, requests = os.pipe()[::-1]
+        replies, from_child = os.pipe()
+        socket.send_fds(self._socket, [b"fork"], [requests, from_child])
+        pid = int(self._socket.recv(100))
+        os.close(requests)
+        os.close(from_child)
+        return StudentProcess(self, pid, to_child, replies)
+
+    def end(self, pid: int) -> None:
+        """Kill a child with its whole process group and reap it."""
+        self._socket.sendall(b"kill %d" % pid)
+        self._socket.recv(100)
+
+    def close(self) -> None:
+        """End the server and every child."""
+        self._socket.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._view.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StudentProcess:
+    """The judge's end of one child."""
+
+    def __init__(self, server: ForkServer, pid: int, requests: int, replies: int) -> None:
+        self._server, self._pid = server, pid
+        self._requests, self._replies = requests, replies
+        self._number = 0
+        self.alive = True
+
+    def run_cell(self, source: str, limit: float) -> tuple[list[dict[str, Any]], bool]:
+        """Run one cell; returns its outputs, which nobody has checked, and whether it failed."""
+        reply, _ = self._request({"op": "cell", "source": source}, [], limit)
+        if not isinstance(reply.get("outputs"), list):
+            raise ChildGone(f"the notebook's shell was broken ({reply.get('raised')})")
+        return reply["outputs"], reply.get("failed") is not False
+
+    def run_module(self, source: str, name: str, limit: float) -> None:
+        """Execute plain source in the child's `__main__`."""
+        self._checked(*self._request({"op": "module", "source": source, "name": name}, [], limit))
+
+    def seed(self, seed: int) -> None:
+        """Seed the child's random generators."""
+        self._request({"op": "seed", "seed": seed}, [], INTERRUPT_GRACE)
+
+    def probe(
+        self, probe: Any, args: Any, kwargs: Any, limit: float, forbidden: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Call `probe(namespace, *args, **kwargs)` over there.
+
+        Returns:
+            What it returned, as plain data, and which forbidden operators ran.
+        """
+        data = cloudpickle.dumps((probe, args, kwargs))
+        request = {"op": "probe", "forbidden": forbidden}
+        reply, buffers = self._checked(*self._request(request, [data], limit))
+        try:
+            return wire.decode(reply["value"], buffers), [str(name) for name in reply["forbidden"]]
+        except (wire.WireError, KeyError, TypeError) as error:
+            raise ChildGone(f"it answered with garbage ({error})") from None
+
+    def _checked(self, reply: dict, buffers: list[bytes]) -> tuple[dict, list[bytes]]:
+        if "raised" in reply:
+            kind, words = reply["raised"]
+            raise Raised(str(kind), str(words))
+        return reply, buffers
+
+    def _request(
+        self, message: dict[str, Any], buffers: list[bytes], limit: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        if not self.alive:
+            raise ChildGone("it had ended before")
+        self._number += 1
+        try:
+            wire.write_frame(self._requests, {**message, "number": self._number}, buffers)
+            return self._reply(time.monotonic() + limit)
+        except TimedOut:
+            raise
+        except (EOFError, BrokenPipeError, wire.WireError) as error:
+            self.close()
+            reason = (
+                "it died" if isinstance(error, EOFError | BrokenPipeError) else "it sent garbage"
+            )
+            raise ChildGone(reason) from None
+
+    def _reply(self, deadline: float) -> tuple[dict[str, Any], list[bytes]]:
+        try:
+            return self._read(deadline)
+        except wire.WireTimeout:
+            self._interrupt()
+        try:
+            reply, _ = self._read(time.monotonic() + INTERRUPT_GRACE)
+        except wire.WireTimeout:
+            self.close()
+            reply = None
+        raise TimedOut(reply)
+
+    def _read(self, deadline: float) -> tuple[dict[str, Any], list[bytes]]:
+        reply, buffers = wire.read_frame(self._replies, deadline)
+        if not isinstance(reply, dict) or reply.get("number") != self._number:
+            raise wire.WireError("not the reply to this request")
+        return reply, buffers
+
+    def _interrupt(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGINT)
+
+    def close(self) -> None:
+        """Kill the child; nothing of it is left."""
+        if self.alive:
+            self.alive = False
+            os.close(self._requests)
+            os.close(self._replies)
+            self._server.end(self._pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,63 @@
+"""What `autograder grade` shows on a terminal: marks, named mistakes, what happened."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from autograder.contract import load
+from autograder.grading.run import GradedClass, StudentResult
+
+
+def show(graded: GradedClass, out: Console) -> None:
+    """The class's table, one part for each notebook, and where the results lie."""
+    for notebook in dict.fromkeys(exercise.notebook for exercise in load(graded.unit).values()):
+        show_notebook(graded, notebook, out)
+    show_notes(graded.students, out)
+    for note in graded.notes:
+        out.print(note, markup=False, soft_wrap=True)
+    for failure in graded.failures:
+        out.print(f"not graded: {failure}", style="red", markup=False, soft_wrap=True)
+    count = len(graded.students)
+    out.print(
+        f"{count} submissions in {graded.seconds:.0f} s; gradebook {graded.gradebook}",
+        soft_wrap=True,
+    )
+
+
+def show_notebook(graded: GradedClass, notebook: str, out: Console) -> None:
+    """Marks per exercise of one notebook; a column's number is the exercise's."""
+    exercises = [e for e in load(graded.unit).values() if e.notebook == notebook]
+    table = Table(title=f"{graded.unit}/{notebook}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("student", no_wrap=True)
+    for number in range(1, len(exercises) + 1):
+        table.add_column(str(number), justify="right")
+    table.add_column("sum", justify="right")
+    table.add_row(
+        "[dim]points", *(f"[dim]{e.points:g}" for e in exercises), _sum(e.points for e in exercises)
+    )
+    names = {exercise.name for exercise in exercises}
+    for student in graded.students:
+        marks = [mark for mark in student.marks if mark.exercise in names]
+        cells = [f"{mark.marks:g}" if mark.marks else "[dim]0" for mark in marks]
+        table.add_row(student.student, *cells, _sum(mark.marks for mark in marks))
+    out.print(table)
+    out.print()
+
+
+def _sum(values: Iterable[float]) -> str:
+    return f"{sum(values):g}"
+
+
+def show_notes(students: Iterable[StudentResult], out: Console) -> None:
+    """Named mistakes, and what became of damaged or stopped notebooks."""
+    for student in students:
+        for mark in student.marks:
+            if mark.mistake:
+                out.print(
+                    f"{student.student}: {mark.exercise}: {mark.mistake}",
+                    markup=False,
+                    soft_wrap=True,
+                )
+        for note in student.notes:
+            out.print(f"{student.student}: {note}", style="dim", markup=False, soft_wrap=True)

@@ -1,0 +1,148 @@
+"""The matrix that proves the hidden checks: reference, stub, alternatives, mistakes, mutants."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Any
+
+from autograder.contract import Exercise, find, load
+from autograder.grading.candidate import judge_source
+from autograder.grading.fanout import prepare_worker, tools
+from autograder.mutants import mutants
+
+MUTANT_LIMIT = 3.0  # seconds for one call of a mutant: many of them never end
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One program to judge."""
+
+    exercise: str  # UNIT/NAME
+    kind: str  # reference, stub, alternative, mistake or mutant
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial earned, as a fraction, and the mistake that was named."""
+
+    trial: Trial
+    fraction: float
+    named: str | None
+    lost: tuple[str, ...] = ()
+
+
+@dataclass
+class Row:
+    """One exercise's line of the matrix."""
+
+    exercise: str
+    reference: float = 0.0
+    stub: float = 1.0
+    alternatives: dict[str, float] = field(default_factory=dict)
+    mistakes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mutants: dict[str, Any] = field(
+        default_factory=lambda: {"total": 0, "killed": 0, "survivors": []}
+    )
+    problems: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """The row as `autograder verify --json` prints it."""
+        return dict(vars(self))
+
+
+def trials(exercise: Exercise) -> list[Trial]:
+    """Everything that is judged for one exercise."""
+    found = [
+        Trial(exercise.path, "reference", "reference", exercise.reference),
+        Trial(exercise.path, "stub", "stub", exercise.stub),
+    ]
+    found += [Trial(exercise.path, "alternative", v.name, v.source) for v in exercise.alternatives]
+    found += [Trial(exercise.path, "mistake", v.name, v.source) for v in exercise.mistakes]
+    found += [
+        Trial(exercise.path, "mutant", m.description, m.source) for m in mutants(exercise.reference)
+    ]
+    return found
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Judge one program; runs in a worker."""
+    server, diagnose = tools()
+    exercise = find(trial.exercise)
+    limit = MUTANT_LIMIT if trial.kind == "mutant" else 10.0
+    verdict = judge_source(exercise, trial.source, server, limit=limit)
+    if trial.kind == "mistake":
+        verdict.diagnosis = diagnose(exercise, verdict)
+    lost = tuple(f"{check.name}: {check.message}" for check in verdict.checks if not check.marks)
+    fraction = verdict.marks / verdict.points
+    return Outcome(trial, fraction, verdict.named, lost)
+
+
+def outcomes(exercises: Sequence[Exercise], jobs: int) -> Iterator[tuple[Outcome, int]]:
+    """Judge all trials in parallel; yields each outcome and how many trials there are."""
+    every = [trial for exercise in exercises for trial in trials(exercise)]
+    with ProcessPoolExecutor(jobs, initializer=prepare_worker) as pool:
+        futures = [pool.submit(run_trial, trial) for trial in every]
+        try:
+            for future in as_completed(futures):
+                yield future.result(), len(every)
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def matrix(exercises: Sequence[Exercise], found: Sequence[Outcome]) -> list[Row]:
+    """Sort the outcomes into one row an exercise, with what is wrong in words."""
+    rows = {exercise.path: Row(exercise.path) for exercise in exercises}
+    order = {trial: n for n, trial in enumerate(t for e in exercises for t in trials(e))}
+    for outcome in sorted(found, key=lambda outcome: order[outcome.trial]):
+        _enter(rows[outcome.trial.exercise], outcome)
+    for exercise in exercises:
+        _check_equivalents(rows[exercise.path], exercise)
+    return list(rows.values())
+
+
+def _enter(row: Row, outcome: Outcome) -> None:
+    kind, name, fraction = outcome.trial.kind, outcome.trial.name, outcome.fraction
+    why = "; ".join(outcome.lost)
+    if kind == "reference":
+        row.reference = fraction
+        if fraction < 1:
+            row.problems.append(f"the reference loses marks: {why}")
+    elif kind == "stub":
+        row.stub = fraction
+        if fraction > 0:
+            row.problems.append(f"the stub earns {fraction:.0%}")
+    elif kind == "alternative":
+        row.alternatives[name] = fraction
+        if fraction < 1:
+            row.problems.append(f"the alternative {name!r} loses marks: {why}")
+    elif kind == "mistake":
+        row.mistakes[name] = {"fraction": fraction, "named": outcome.named == name}
+        if fraction == 1:
+            row.problems.append(f"the mistake {name!r} is not caught")
+        elif outcome.named != name:
+            row.mistakes[name]["taken_for"] = outcome.named
+    else:
+        row.mutants["total"] += 1
+        row.mutants["killed"] += fraction < 1
+        if fraction == 1:
+            row.mutants["survivors"].append({"mutant": name, "reason": None})
+
+
+def _check_equivalents(row: Row, exercise: Exercise) -> None:
+    """Give each surviving mutant its author's reason, and see that no reason is left over."""
+    unused = dict(exercise.equivalents)
+    for survivor in row.mutants["survivors"]:
+        for key in exercise.equivalents:
+            if key in survivor["mutant"]:
+                survivor["reason"] = exercise.equivalents[key]
+                unused.pop(key, None)
+    for key in unused:
+        row.problems.append(f"no surviving mutant contains {key!r}")
+
+
+def chosen(path: str) -> list[Exercise]:
+    """The exercises of `UNIT` or the one of `UNIT/EXERCISE`; KeyError if there is none."""
+    return [find(path)] if "/" in path else list(load(path).values())

@@ -1,0 +1,17 @@
+"""Small data that ships with the course, and real data that is downloaded.
+
+Images are returned as tensors, split once and for all into train, valid and test.
+"""
+
+from course.data.fashion import cache_folder, fashion_mnist, read_idx
+from course.data.small import Digits, Images, digits, spirals
+
+__all__ = [
+    "Digits",
+    "Images",
+    "cache_folder",
+    "digits",
+    "fashion_mnist",
+    "read_idx",
+    "spirals",
+]

@@ -1,0 +1,171 @@
+"""The judge against a student's process: right, wrong, forbidden, endless and dying programs."""
+
+import pytest
+import torch
+
+from autograder import contract
+from autograder.contract import Exercise, expect, require
+from autograder.diagnosis import Diagnostician
+from autograder.grading.candidate import judge_source
+from autograder.grading.forkserver import ChildGone, ForkServer, Raised, TimedOut
+from autograder.grading.judge import used_names
+
+REFERENCE = '''"""A toy."""
+
+import torch
+from torch import Tensor
+
+# --- exercise: half
+def half(x: Tensor) -> Tensor:
+    return torch.relu(x) / 2
+# --- end
+'''
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ForkServer() as server:
+        yield server
+
+
+@pytest.fixture
+def half(tmp_path, monkeypatch):
+    (tmp_path / "toy.py").write_text(REFERENCE)
+    monkeypatch.setattr(contract, "REFERENCES", tmp_path)
+    contract._sections.cache_clear()
+    exercise = Exercise("half", unit="00_toy", notebook="toy", forbids=["clamp_min", "aten::abs"])
+
+    @exercise.check("values", points=2)
+    def _(student):
+        x = torch.randn(3, 4)
+        expect(student.half(x), x.clamp(min=0) / 2)
+
+    @exercise.check("dtype and shape")
+    def _(student):
+        expect(
+            student.half(torch.ones(2, dtype=torch.float64)), torch.ones(2).double() / 2, dtype=True
+        )
+        require(student.raises("half", "word") is not None, "a word is refused")
+
+    exercise.mistake("keeps the sign", "Negative values give 0.", edit=("torch.relu(x)", "x"))
+    exercise.mistake("does not halve", "Halve.", edit=("/ 2", ""))
+
+    @exercise.mistake("halves twice", "Halve once.")
+    def _(x):
+        return torch.relu(x) / 4
+
+    exercise.alternative("where", edit=("torch.relu(x)", "torch.where(x > 0, x, 0)"))
+    yield exercise
+    contract._sections.cache_clear()
+
+
+def test_reference_and_alternatives_earn_all(half, server):
+    for source in (half.reference, *(variant.source for variant in half.alternatives)):
+        verdict = judge_source(half, source, server)
+        assert verdict.marks == verdict.points == 3, verdict
+
+
+def test_each_mistake_loses_marks_and_is_named(half, server):
+    diagnose = Diagnostician(server)
+    assert len(half.mistakes) == 3
+    for mistake in half.mistakes:
+        verdict = judge_source(half, mistake.source, server)
+        assert verdict.marks < verdict.points
+        assert diagnose(half, verdict) == {"mistake": mistake.name, "hint": mistake.hint}
+
+
+def test_an_unknown_mistake_is_not_given_a_name(half, server):
+    verdict = judge_source(half, "import torch\ndef half(x): return torch.relu(x) / 7\n", server)
+    assert verdict.marks == 0 and Diagnostician(server)(half, verdict) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "marks", "word"),
+    [
+        ("def half(x): raise NotImplementedError", 0, "NotImplementedError"),
+        ("def half(x): return None", 0, "None"),
+        ("def half(x): return object()", 0, "object"),
+        ("def half(x): return x.tolist()[0][:1]", 0, "shape"),
+        ("def nothing(): pass", 0, "half is not defined"),
+        ("def half(x) return x", 0, "SyntaxError"),
+        ("import os\ndef half(x): os._exit(0)", 0, "ended"),
+        ("import sys\ndef half(x): sys.exit()", 0, "SystemExit"),
+        ("def half(x): return half(x)", 0, "RecursionError"),
+        ("import torch\ndef half(x): return torch.abs(torch.relu(x)) / 2", 0, "aten::abs"),
+        ("import torch\ndef half(x): return x.clamp_min(0) / 2", 0, "clamp_min"),
+        (
+            "import torch\ndef half(x): return getattr(torch, 'ab' + 's')(torch.relu(x)) / 2",
+            0,
+            "abs",
+        ),
+        ("import torch\ndef half(x): return torch.relu(x).float() / 2", 2, "dtype"),
+    ],
+)
+def test_wrong_programs_lose_marks_with_a_reason(half, server, source, marks, word):
+    verdict = judge_source(half, source, server)
+    assert verdict.marks == marks
+    assert word in " ".join(check.message for check in verdict.checks)
+
+
+@pytest.mark.parametrize(
+    "body", ["while True: pass", "while True:\n    try:\n      while True: pass\n    except: pass"]
+)
+def test_endless_programs_are_stopped_once(half, server, body):
+    verdict = judge_source(half, f"def half(x):\n  {body}\n", server, limit=0.5)
+    assert verdict.marks == 0 and verdict.note is not None
+    assert "time" in verdict.checks[0].message and "not run" in verdict.checks[1].message
+
+
+def test_children_share_nothing(server):
+    with server.child() as first, server.child() as second:
+        first.run_module("import torch\ntorch.mark = 1\n", "m", 5)
+        with pytest.raises(Raised, match="mark"):
+            second.run_module("import torch\ntorch.mark\n", "m", 5)
+
+
+def test_the_autograder_is_not_importable_beside_the_student(server):
+    with server.child() as child:
+        for name in ("autograder", "autograder.reference.autodiff", "source"):
+            with pytest.raises(Raised, match="ModuleNotFoundError"):
+                child.run_module(f"import {name}\n", "m", 5)
+        child.run_module("import course\n", "m", 10)
+
+
+def test_a_child_that_answers_with_garbage_is_gone(server):
+    forge = """
+import os
+for fd in range(3, 200):
+    try:
+        os.write(fd, b"x" * 64)
+    except OSError:
+        pass
+"""
+    with server.child() as child, pytest.raises(ChildGone):
+        child.run_module(forge, "m", 5)
+
+
+def test_an_interrupted_cell_keeps_its_outputs_and_its_process(server):
+    with server.child() as child:
+        with pytest.raises(TimedOut) as stopped:
+            child.run_cell("print('before')\nwhile True: pass", 0.5)
+        assert stopped.value.reply is not None
+        assert stopped.value.reply["outputs"][0]["text"] == "before\n"
+        outputs, failed = child.run_cell("print('after')", 5)
+        assert not failed and outputs[0]["text"] == "after\n"
+
+
+def test_forbidden_names_are_found_in_the_syntax_tree():
+    forbids = ["softmax", "torch.relu", "aten::x"]
+    assert used_names("import torch\ntorch.softmax(x, 0)", forbids) == ["softmax"]
+    assert used_names("from torch.nn.functional import softmax as s", forbids) == ["softmax"]
+    assert used_names("torch.relu(x)", forbids) == ["torch.relu"]
+    assert used_names("F.relu(x)\nsoftmax = 3\n# torch.relu\n'softmax'", forbids) == []
+    assert used_names("def (", forbids) == []
+
+
+def test_a_contract_that_contradicts_itself_is_refused(half):
+    with pytest.raises(ValueError, match="two checks"):
+        half.check("values")
+    half.mistake("no such text", "", edit=("sigmoid", "x"))
+    with pytest.raises(ValueError, match="0 times"):
+        _ = half.mistakes
