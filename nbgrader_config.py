@@ -32,8 +32,8 @@ c.CourseDirectory.ignore = [
 # `autograder.authoring.master.stub` makes the same of a region; a test compares the two.
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
 
-# Grading: `nbgrader autograde` and formgrader's button lead through the project's own judge. The first
-# pass reads, runs and judges the notebook, the second enters its marks.
+# Grading: `nbgrader autograde` and formgrader's button lead through the project's own judge. The
+# first pass reads, runs and judges the notebook, the second enters its marks.
 c.Autograde.exporter_class = "autograder.grading.nbgrader.TolerantExporter"
 c.Autograde.sanitize_preprocessors = ["autograder.grading.nbgrader.JudgeNotebook"]
 c.Autograde.autograde_preprocessors = [

@@ -144,10 +144,9 @@ def verify(path: Path_, as_json: AsJson = False, jobs: Jobs = None) -> None:
     from autograder.verify import matrix, outcomes, trials
 
     exercises = exercises_of(path)
-    found = []
+    every = [trial for exercise in exercises for trial in trials(exercise)]
     with progress("judging") as track:
-        total = sum(len(trials(exercise)) for exercise in exercises)
-        found.extend(track(outcomes(exercises, jobs or os.cpu_count() or 1), total))
+        found = list(track(outcomes(every, jobs or os.cpu_count() or 1), len(every)))
     rows = matrix(exercises, found)
     if as_json:
         print(json.dumps([row.plain() for row in rows], indent=1))

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import importlib
 import inspect
+import itertools
 import json
 import textwrap
 import zlib
@@ -32,6 +33,8 @@ __all__ = ["Exercise", "Student", "check_here", "expect", "load", "probes", "req
 REFERENCES = Path(__file__).with_name("reference")
 EXERCISES = Path(__file__).with_name("exercises")
 RELEASE = Path(__file__).parents[1] / "release"
+
+_made = itertools.count()
 
 # Probes travel by value: the student's process has neither this package nor the exercises.
 cloudpickle.register_pickle_by_value(probes)
@@ -195,6 +198,7 @@ class Exercise:
         self.name, self.unit, self.notebook = name, unit, notebook
         self.defines = tuple(defines) or (name,)
         self.forbids = tuple(forbids)
+        self.number = next(_made)
         self.checks: list[Check] = []
         self._variants: dict[str, list[tuple[str, str, Any, str]]] = {
             "mistake": [],
@@ -367,9 +371,9 @@ def _registry() -> dict[str, dict[str, Exercise]]:
 
 
 def exercises_in(module: ModuleType) -> list[Exercise]:
-    """The exercises that a module defines, in order."""
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Exercise)}
-    return list(found.values())
+    """The exercises that a module defines, in the order in which they were made."""
+    found = {value for value in vars(module).values() if isinstance(value, Exercise)}
+    return sorted(found, key=lambda exercise: exercise.number)
 
 
 def units() -> list[str]:

@@ -21,6 +21,7 @@ class Trial:
     kind: str  # reference, stub, alternative, mistake or mutant
     name: str
     source: str
+    number: int  # its place among the trials of its exercise
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,11 @@ class Row:
 
 def trials(exercise: Exercise) -> list[Trial]:
     """Everything that is judged for one exercise."""
-    found = [
-        Trial(exercise.path, "reference", "reference", exercise.reference),
-        Trial(exercise.path, "stub", "stub", exercise.stub),
-    ]
-    found += [Trial(exercise.path, "alternative", v.name, v.source) for v in exercise.alternatives]
-    found += [Trial(exercise.path, "mistake", v.name, v.source) for v in exercise.mistakes]
-    found += [
-        Trial(exercise.path, "mutant", m.description, m.source) for m in mutants(exercise.reference)
-    ]
-    return found
+    programs = [("reference", "reference", exercise.reference), ("stub", "stub", exercise.stub)]
+    programs += [("alternative", v.name, v.source) for v in exercise.alternatives]
+    programs += [("mistake", v.name, v.source) for v in exercise.mistakes]
+    programs += [("mutant", m.description, m.source) for m in mutants(exercise.reference)]
+    return [Trial(exercise.path, *program, n) for n, program in enumerate(programs)]
 
 
 def run_trial(trial: Trial) -> Outcome:
@@ -79,14 +75,13 @@ def run_trial(trial: Trial) -> Outcome:
     return Outcome(trial, fraction, verdict.named, lost)
 
 
-def outcomes(exercises: Sequence[Exercise], jobs: int) -> Iterator[tuple[Outcome, int]]:
-    """Judge all trials in parallel; yields each outcome and how many trials there are."""
-    every = [trial for exercise in exercises for trial in trials(exercise)]
+def outcomes(every: Sequence[Trial], jobs: int) -> Iterator[Outcome]:
+    """Judge all trials side by side; gives each outcome as it comes."""
     with ProcessPoolExecutor(jobs, initializer=prepare_worker) as pool:
         futures = [pool.submit(run_trial, trial) for trial in every]
         try:
             for future in as_completed(futures):
-                yield future.result(), len(every)
+                yield future.result()
         finally:
             for future in futures:
                 future.cancel()
@@ -95,8 +90,7 @@ def outcomes(exercises: Sequence[Exercise], jobs: int) -> Iterator[tuple[Outcome
 def matrix(exercises: Sequence[Exercise], found: Sequence[Outcome]) -> list[Row]:
     """Sort the outcomes into one row an exercise, with what is wrong in words."""
     rows = {exercise.path: Row(exercise.path) for exercise in exercises}
-    order = {trial: n for n, trial in enumerate(t for e in exercises for t in trials(e))}
-    for outcome in sorted(found, key=lambda outcome: order[outcome.trial]):
+    for outcome in sorted(found, key=lambda outcome: outcome.trial.number):
         _enter(rows[outcome.trial.exercise], outcome)
     for exercise in exercises:
         _check_equivalents(rows[exercise.path], exercise)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -76,22 +76,22 @@ def difference(
 
 def _compare(actual: object, desired: object, path: str, rules: _Rules) -> str | None:
     actual, desired = _exact(actual), _exact(desired)
-    if isinstance(desired, list):
-        array = _from_list(desired, mixed=isinstance(actual, Tensor | np.ndarray))
+    if type(desired) is list:
+        array = _from_list(desired, mixed=_is_array(actual))
         if array is None:
             return _compare_lists(actual, desired, path, rules)
         return _at(path, _compare_arrays(actual, desired, array, rules))
-    if isinstance(desired, dict):
+    if type(desired) is dict:
         return _compare_dicts(actual, desired, path, rules)
-    if isinstance(desired, Tensor | np.ndarray):
+    if _is_array(desired):
         return _at(path, _compare_arrays(actual, desired, _as_array(desired), rules))
-    if isinstance(desired, bool | int | float | complex):
+    if _is_number(desired):
         return _at(path, _compare_scalars(actual, desired, rules))
     if desired is None:
         return None if actual is None else _at(path, _wrong_type(actual, desired))
-    if isinstance(desired, str | bytes):
-        return _at(path, _compare_texts(actual, desired))
-    if isinstance(desired, torch.dtype):
+    if type(desired) in (str, bytes):
+        return _at(path, _compare_texts(actual, cast(str | bytes, desired)))
+    if type(desired) is torch.dtype:
         same = type(actual) is torch.dtype and actual == desired
         return None if same else _at(path, f"got {describe(actual)}, expected {desired}")
     raise TypeError(f"cannot compare with {describe(desired)}")
@@ -125,7 +125,7 @@ def _exact(value: object) -> object:
 _REDUCE: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (tuple, lambda value: list(tuple.__getitem__(value, slice(None)))),
     (list, lambda value: list.__getitem__(value, slice(None))),
-    (dict, dict.copy),
+    (dict, lambda value: dict(dict.items(value))),
     (str, str.__str__),
     (bytes, lambda value: bytes.__getitem__(value, slice(None))),
     (int, int.__int__),
@@ -144,9 +144,23 @@ def _numpy_scalar(value: Any) -> object:
 def _plain_tensor(value: Any) -> object:
     try:
         with _base_methods():
-            return torch.Tensor.as_subclass(value, torch.Tensor)
-    except Exception:  # a wrapper subclass that holds no storage; it is described by its type
+            plain = torch.Tensor.as_subclass(value, torch.Tensor)
+            # A wrapper subclass holds no storage, and reading it would end the process.
+            lost = plain.numel() > 0 and not plain.is_meta and plain.data_ptr() == 0
+    except Exception:  # some wrappers say so themselves
         return value
+    return value if lost else plain
+
+
+# After `_exact` only `type(...) is` tells the truth: `isinstance` believes a forged `__class__`.
+
+
+def _is_array(value: object) -> TypeGuard[Tensor | np.ndarray]:
+    return type(value) in (Tensor, np.ndarray)
+
+
+def _is_number(value: object) -> TypeGuard[complex]:
+    return type(value) in (bool, int, float, complex)
 
 
 @contextmanager
@@ -171,7 +185,9 @@ def _as_array(value: object) -> _Array:
         return _from_tensor(value)
     if type(value) is np.ndarray:
         return _from_numpy(value)
-    if isinstance(value, bool | int | float | complex):
+    if _is_number(value):
+        if _is_too_large(value):
+            raise _Unreadable(_show(value))
         return _Array((), type(value).__name__, lambda: _pack([value], ()))
     raise _Unreadable(describe(value))
 
@@ -228,15 +244,12 @@ def _pack(numbers: list[Any], shape: tuple[int, ...]) -> Tensor:
         wide = torch.int64
     else:
         wide = torch.complex128 if complex in kinds else torch.float64
-        numbers = [_to_float(n) if isinstance(n, int) else n for n in numbers]
     return torch.tensor(numbers, dtype=wide, device="cpu").reshape(shape)
 
 
-def _to_float(number: int) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.copysign(math.inf, number)
+def _is_too_large(number: complex) -> bool:
+    """An integer that is no float: only integers are compared with it."""
+    return isinstance(number, int) and number.bit_length() > 1023
 
 
 def _kind(dtype: str) -> str:
@@ -247,7 +260,7 @@ def _kind(dtype: str) -> str:
 
 
 def _wrong_dtype(actual: str, desired: str) -> str | None:
-    python = ("bool", "int", "float", "complex", "")
+    python = ("int", "float", "complex")
     if "" in (actual, desired):  # an empty list has no kind
         return None
     if actual in python or desired in python:
@@ -285,11 +298,11 @@ def _list_dtype(numbers: list[Any]) -> str:
 def _shape(value: object, depth: int = 0) -> tuple[int, ...] | None:
     """The shape of nested lists, read along their first items; None where they are too deep."""
     value = _exact(value)
-    if isinstance(value, Tensor) and not value.is_nested:
+    if type(value) is Tensor and not value.is_nested:
         return tuple(value.shape)
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         return value.shape
-    if not isinstance(value, list):
+    if type(value) is not list:
         return ()
     if depth == _MAX_DEPTH:
         return None
@@ -302,17 +315,17 @@ def _flatten(
 ) -> str | None:
     """Append the numbers of nested lists of a given shape; a message where they differ."""
     value = _exact(value)
-    if isinstance(value, bool | int | float | complex) and not shape:
+    if _is_number(value) and not shape and not _is_too_large(value):
         numbers.append(value)
         return None
-    if arrays and isinstance(value, Tensor | np.ndarray):
+    if arrays and _is_array(value):
         array = _as_array(value)
         if array.shape != shape:
             return _at(path, _wrong_shape(array.shape, shape))
         numbers.extend(array.load().flatten().tolist())
         return None
     expected = f"a list of {shape[0]}" if shape else "a number"
-    if not shape or not isinstance(value, list) or len(value) != shape[0]:
+    if not shape or type(value) is not list or len(value) != shape[0]:
         return _at(path, f"got {describe(value)}, expected {expected}")
     for index, item in enumerate(value):
         message = _flatten(item, shape[1:], f"{path}[{index}]", numbers, arrays=arrays)
@@ -323,7 +336,7 @@ def _flatten(
 
 def _read(value: object, shape: tuple[int, ...]) -> _Array | str:
     """The actual value as an array; a message where it cannot be one of that shape."""
-    if not isinstance(value, list):
+    if type(value) is not list:
         return _as_array(value)
     found = _shape(value)
     if found is None or len(found) != len(shape):
@@ -340,7 +353,7 @@ def _read(value: object, shape: tuple[int, ...]) -> _Array | str:
 
 
 def _compare_arrays(actual: object, desired: object, array: _Array, rules: _Rules) -> str | None:
-    if not isinstance(actual, list | Tensor | np.ndarray | bool | int | float | complex):
+    if not (type(actual) is list or _is_array(actual) or _is_number(actual)):
         return _wrong_type(actual, desired)
     try:
         found = _read(actual, array.shape)
@@ -357,10 +370,12 @@ def _compare_arrays(actual: object, desired: object, array: _Array, rules: _Rule
 
 
 def _compare_scalars(actual: object, desired: Any, rules: _Rules) -> str | None:
-    if isinstance(actual, int) and isinstance(desired, int):  # of any size
+    if type(actual) in (bool, int) and type(desired) in (bool, int):  # of any size
         if rules.dtype and (message := _wrong_dtype(type(actual).__name__, type(desired).__name__)):
             return message
         return None if actual == desired else f"got {_show(actual)}, expected {_show(desired)}"
+    if _is_too_large(desired):
+        return _wrong_type(actual, desired)
     return _compare_arrays(actual, desired, _as_array(desired), rules)
 
 
@@ -412,7 +427,7 @@ def _count_nan(actual: Tensor, desired: Tensor) -> str:
 
 
 def _compare_lists(actual: object, desired: list[Any], path: str, rules: _Rules) -> str | None:
-    if not isinstance(actual, list):
+    if type(actual) is not list:
         return _at(path, _wrong_type(actual, desired))
     if len(actual) != len(desired):
         return _at(path, f"{len(actual)} items, expected {len(desired)}")
@@ -424,7 +439,7 @@ def _compare_lists(actual: object, desired: list[Any], path: str, rules: _Rules)
 
 
 def _compare_dicts(actual: object, desired: dict[Any, Any], path: str, rules: _Rules) -> str | None:
-    if not isinstance(actual, dict):
+    if type(actual) is not dict:
         return _at(path, _wrong_type(actual, desired))
     # Keys of other classes could claim equality; none of the desired keys is of such a class.
     plain = {key: value for key, value in actual.items() if _is_plain_key(key)}
@@ -446,7 +461,7 @@ def _is_plain_key(key: object) -> bool:
 
 
 def _compare_texts(actual: object, desired: str | bytes) -> str | None:
-    if not isinstance(actual, str | bytes) or type(actual) is not type(desired):
+    if not (type(actual) is type(desired) and isinstance(actual, str | bytes)):
         return _wrong_type(actual, desired)
     if actual == desired:
         return None
@@ -473,17 +488,17 @@ def _wrong_shape(actual: tuple[int, ...], desired: tuple[int, ...]) -> str:
 def describe(value: object) -> str:
     """What a value is, in a few words: "a tensor of shape (2, 3)", "a list of 3", "None"."""
     value = _exact(value)
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype):
+    if value is None or _is_number(value) or type(value) in (str, bytes, torch.dtype):
         return _show(value)
     if type(value) is Tensor:
         return "a nested tensor" if value.is_nested else f"a tensor of shape {tuple(value.shape)}"
     if type(value) is np.ndarray:
         return f"an array of shape {value.shape}"
-    if isinstance(value, list | dict):
+    if type(value) is list or type(value) is dict:
         return f"a {type(value).__name__} of {len(value)}"
     # From the slot, because a metaclass could compute `__name__`.
     name = type.__dict__["__name__"].__get__(type(value))[:40]
-    return f"{'an' if name[:1].lower() in tuple('aeiou') else 'a'} object of type {name}"
+    return f"an object of type {name}"
 
 
 def _item(values: Tensor, index: tuple[int, ...], dtype: str) -> object:

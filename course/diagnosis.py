@@ -100,10 +100,10 @@ def explain(what: str, actual: object, desired: object) -> str | None:
             if stored["unit"] != unit or what not in stored["values"]:
                 continue
             mistakes = _matching(stored["values"][what], actual, desired)
+            if mistakes:
+                return _sentence(mistakes)
         except Exception:  # whatever is in the file, the student's own message must come out
             continue
-        if mistakes:
-            return _sentence(mistakes)
     return None
 
 

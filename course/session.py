@@ -6,7 +6,7 @@ import os
 import random
 import re
 import sys
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def _style_figures() -> None:
     except ImportError:  # no matplotlib: a notebook without pictures still works
         return
     plots.style()
-    shell = _shell()
+    shell = notebook_shell()
     if shell is None:
         return
     # Twice the pixels at the same size on the page. Before pyplot is imported, the inline backend
@@ -131,8 +131,8 @@ def _style_figures() -> None:
         set_matplotlib_formats("retina")
 
 
-def _shell():
-    """The running notebook kernel's shell, else None. Never imports IPython itself."""
+def notebook_shell() -> Any:
+    """The shell of the notebook kernel that this runs in, else None; never imports IPython."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if getattr(shell, "kernel", None) is not None else None

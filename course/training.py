@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from course import session
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -272,15 +274,9 @@ def _screen(epochs: int, live: bool, quiet: bool) -> _Screen:
     """
     if quiet:
         return _Silent()
-    if _in_notebook():
+    if session.notebook_shell() is not None:
         return _Notebook(epochs, live)
     return _Terminal(epochs)
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
 
 
 class _Silent:

@@ -1,5 +1,6 @@
-"""Whatever happened to a notebook, its answers earn what they earned and everything else is ours."""
+"""Whatever happened to a notebook: its answers keep their marks, and the rest is the master's."""
 
+import contextlib
 import copy
 import gzip
 import json
@@ -22,7 +23,7 @@ DEFINES = {"relu": ["relu"], "scalar": ["Value"], "moments": ["mean", "variance"
 RAISE = "raise NotImplementedError"
 STUBS = {
     "relu": f'def relu(x):\n    """The positive part."""\n    {RAISE}',
-    "scalar": f'class Value:\n    """A number."""\n\n    def __init__(self, data):\n        {RAISE}',
+    "scalar": f'class Value:\n    """Data."""\n\n    def __init__(self, data):\n        {RAISE}',
     "moments": f"def mean(xs):\n    {RAISE}\n\n\ndef variance(xs):\n    {RAISE}",
 }
 MEAN = "def mean(xs):\n    return math.fsum(xs) / len(xs)"
@@ -100,10 +101,8 @@ class Shell:
         self.transform = TransformerManager().transform_cell
 
     def run(self, source: str) -> None:
-        try:
+        with contextlib.suppress(Exception):  # as in a notebook that is run to its end
             exec(self.transform(source), self.names)
-        except Exception:
-            pass  # as in a notebook that is run to its end
 
     def run_line_magic(self, *_: str) -> None: ...
 
@@ -136,6 +135,11 @@ def own(cell: NotebookNode) -> bool:
 
 def extras(repaired: Repaired) -> list[str]:
     return [cell.source for cell in repaired.notebook.cells if own(cell)]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(recwarn: pytest.WarningsRecorder) -> None:
+    """nbformat warns of ids that this module damages on purpose."""
 
 
 def check(submission: NotebookNode) -> Repaired:
@@ -445,3 +449,379 @@ def test_damage_costs_nothing(damage: Callable[[list[NotebookNode]], None]) -> N
     assert earned(repaired.notebook) == set(DEFINES)
     for source in repaired.answers.values():
         compile(source, "answer", "exec")
+
+
+# Damage that costs what it should, and no more.
+
+
+def test_deleted_answer_is_missing() -> None:
+    submission = solved()
+    del submission.cells[SLOT["scalar"]]
+    repaired = check(submission)
+    assert repaired.missing == ["scalar"]
+    assert earned(repaired.notebook) == {"relu", "moments"}
+    assert any("scalar" in note for note in repaired.notes)
+
+
+def test_emptied_answer_is_missing() -> None:
+    submission = solved()
+    submission.cells[SLOT["scalar"]].source = " \n"
+    assert check(submission).missing == ["scalar"]
+
+
+def test_syntax_error_costs_its_own_exercise() -> None:
+    for damage in (lambda cells: None, strip):
+        submission = solved()
+        submission.cells[4].source = "def relu(x)\n    return max(x, 0)"
+        damage(submission.cells)
+        repaired = check(submission)
+        assert repaired.missing == []
+        assert repaired.notebook.cells[4].source == submission.cells[4].source
+        assert earned(repaired.notebook) == {"scalar", "moments"}
+
+
+def test_unparsable_attempt_loses_against_one_that_runs() -> None:
+    submission = solved()
+    submission.cells.insert(5, new_code_cell("def relu(x:\n    pass"))
+    repaired = check(submission)
+    assert repaired.answers == SOLUTIONS
+    assert len(extras(repaired)) == 1
+
+
+def test_renamed_function_is_found_by_place() -> None:
+    submission = solved()
+    submission.cells[4].source = "def ReLU(x):\n    return max(x, 0)"
+    repaired = check(bare(submission))
+    assert repaired.answers["relu"] == submission.cells[4].source
+    assert earned(repaired.notebook) == {"scalar", "moments"}
+    assert any("by its place" in note for note in repaired.notes)
+
+
+def test_markdown_text_is_no_answer() -> None:
+    submission = solved()
+    submission.cells[4] = new_markdown_cell("I could not do relu.", metadata=nbgrader("relu"))
+    repaired = check(submission)
+    assert repaired.missing == ["relu"]
+    assert extras(repaired) == ["I could not do relu."]
+
+
+def test_other_assignment() -> None:
+    other = new_notebook(
+        cells=[new_code_cell("def gelu(x):\n    return x"), new_markdown_cell("# Hi")]
+    )
+    for submission in (other, new_notebook()):
+        repaired = check(submission)
+        assert repaired.missing == list(DEFINES)
+        assert repaired.notebook == RELEASE
+        assert len(repaired.notes) == 1 and "right notebook" in repaired.notes[0]
+
+
+def test_last_of_two_versions_wins_even_if_wrong() -> None:
+    submission = solved()
+    submission.cells.append(new_code_cell("def relu(x):\n    return x"))
+    repaired = check(submission)
+    assert earned(repaired.notebook) == {"scalar", "moments"}
+    assert extras(repaired) == [SOLUTIONS["relu"]]
+    assert any("2 different answers" in note for note in repaired.notes)
+
+
+def test_writefile_defines_nothing() -> None:
+    submission = solved()
+    submission.cells.append(new_code_cell("%%writefile a.py\ndef relu(x):\n    return x"))
+    repaired = check(submission)
+    assert earned(repaired.notebook) == set(DEFINES)
+    assert extras(repaired) == [submission.cells[-1].source]
+
+
+# What is kept, and where.
+
+
+def test_own_cells_stay_where_they_were() -> None:
+    submission = solved()
+    submission.cells.insert(9, new_markdown_cell("My thoughts"))
+    submission.cells.insert(7, new_code_cell("print(relu(1))"))
+    submission.cells.insert(0, new_raw_cell("raw"))
+    submission.cells.append(new_code_cell("!ls"))
+    repaired = check(submission)
+    found = [cell.source for cell in repaired.notebook.cells]
+    assert found == [cell.source for cell in submission.cells]
+    kinds = [cell.cell_type for cell in repaired.notebook.cells if own(cell)]
+    assert kinds == ["raw", "code", "markdown", "code"]
+
+
+def test_copies_of_the_masters_cells_are_dropped() -> None:
+    submission = solved()
+    for place in (0, 2, 5, 6, 4):
+        submission.cells.append(copy.deepcopy(submission.cells[place]))
+        submission.cells.append(new_code_cell(submission.cells[place].source + "\n"))
+    submission.cells[-1].source += "# mine"
+    assert extras(check(submission)) == []
+
+
+def test_own_import_before_the_masters_is_kept() -> None:
+    submission = solved()
+    submission.cells.insert(0, new_code_cell("import math"))
+    assert extras(check(submission)) == ["import math"]
+
+
+def test_edited_given_cell_keeps_only_imports_and_helpers() -> None:
+    submission = solved()
+    new = "import cmath\nEPS = 1e-6\nmath = None\nos.x = 1\nrandom.seed(0)\ndef h(): ...\n"
+    submission.cells[2].source = new + "def steps(): ...\nbig = list(range(9))"
+    repaired = check(submission)
+    assert extras(repaired) == ["import cmath\nEPS = 1e-6\ndef h(): ..."]
+    assert own(repaired.notebook.cells[3])
+
+
+def test_answers_hold_what_the_exercise_uses_and_no_more() -> None:
+    submission = solved()
+    submission.cells[4].source = f"{SOLUTIONS['relu']}\n\n{TESTS['relu']}\n{SOLUTIONS['scalar']}"
+    submission.cells[9].source = STUBS["scalar"]
+    submission.cells[14].source = "%time\n" + USES_HELPER
+    submission.cells.append(new_code_cell("def cube(x):\n    return x\n\n" + HELPER))
+    answers = check(submission).answers
+    assert answers["relu"] == SOLUTIONS["relu"]
+    assert answers["scalar"] == SOLUTIONS["scalar"]
+    assert HELPER in answers["moments"] and "cube" not in answers["moments"]
+    compile(answers["moments"], "moments", "exec")
+
+
+def test_notes_are_in_words() -> None:
+    submission = solved()
+    del submission.cells[TEST["moments"]]
+    submission.cells[5].source += "\nassert relu(3) == 3"
+    submission.cells[9].cell_type = "markdown"
+    text = " ".join(check(submission).notes)
+    assert "put back: test_moments" in text and "handed out: test_relu" in text
+    assert "scalar: the answer stood in a markdown cell" in text
+    stripped = check(bare(solved())).notes
+    assert stripped == [
+        "Your notebook had no cell metadata (Colab does this); "
+        "3 of 3 answers were found by their function names."
+    ]
+
+
+# Reading.
+
+
+def write(path: Path, notebook: Any, encoding: str = "utf-8") -> Path:
+    path.write_bytes(json.dumps(notebook, ensure_ascii=False).encode(encoding, "surrogatepass"))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    notebook = solved()
+    notebook.cells[4].source += "  # ответ"
+    repaired = check(read_submission(write(tmp_path / "a.ipynb", notebook, encoding)))
+    assert repaired.answers["relu"].endswith("# ответ")
+
+
+def test_unknown_encoding_spoils_only_comments(tmp_path: Path) -> None:
+    notebook = solved()
+    notebook.cells[4].source += "  # ответ"
+    repaired = check(read_submission(write(tmp_path / "a.ipynb", notebook, "cp1251")))
+    assert earned(repaired.notebook) == set(DEFINES)
+
+
+def test_lists_missing_keys_and_odd_characters(tmp_path: Path) -> None:
+    notebook = json.loads(json.dumps(solved()))
+    cells = notebook["cells"]
+    cells[4] = {"cell_type": "code", "source": SOLUTIONS["relu"].splitlines(keepends=True)}
+    cells[9] = {"source": SOLUTIONS["scalar"].splitlines(), "metadata": None, "outputs": 3}
+    cells[14]["source"] = (
+        "\r\n".join(SOLUTIONS["moments"].split("\n")) + "\r\n# \0 \ud800 \ud83d\ude00"
+    )
+    cells += [None, 7, {}, {"cell_type": ["code"], "source": {"a": 1}}, {"source": [1, None, "x"]}]
+    notebook |= {"metadata": None, "nbformat_minor": 99}
+    submission = read_submission(write(tmp_path / "a.ipynb", notebook, "utf-16"))
+    repaired = check(submission)
+    assert earned(repaired.notebook) == set(DEFINES)
+    nbformat.write(repaired.notebook, tmp_path / "b.ipynb")
+
+
+def test_format_3(tmp_path: Path) -> None:
+    old = nbformat.convert(solved(), 3)
+    submission = read_submission(write(tmp_path / "a.ipynb", old))
+    converted = nbformat.convert(old, 4)
+    assert [c.source for c in submission.cells] == [c.source for c in converted.cells]
+    assert earned(check(submission).notebook) == set(DEFINES)
+    assert read_submission(write(tmp_path / "b.ipynb", {"worksheets": [{}, 1]})).cells == []
+
+
+NESTED = b'{"nbformat": 4, "cells": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+REFUSED = {
+    "empty": (b"", "is empty"),
+    "blank": (b" \n\0", "is empty"),
+    "text": (b"def relu(x): return x", "not valid JSON"),
+    "page": (b"<!DOCTYPE html><html>", "web page"),
+    "cut": (json.dumps(RELEASE).encode()[:-40], "not valid JSON"),
+    "list": (b"[1, 2]", "no Jupyter notebook"),
+    "string": (b'"cells"', "no Jupyter notebook"),
+    "other": (b'{"cells": "x"}', "no Jupyter notebook"),
+    "no cells": (b'{"nbformat": 4}', "no Jupyter notebook"),
+    "format 5": (b'{"nbformat": 5, "cells": []}', "format 5"),
+    "format 2": (b'{"nbformat": 2, "worksheets": []}', "format 2"),
+    "nested": (NESTED, "not valid JSON"),
+    "digits": (b'{"nbformat": ' + b"9" * 5000 + b"}", "not valid JSON"),
+    "gzip": (gzip.compress(json.dumps(RELEASE).encode()), "gzip archive"),
+    "pdf": (b"%PDF-1.7", "PDF"),
+    "many cells": (b'{"nbformat": 4, "cells": [' + b"{}," * 5000 + b"{}]}", "5000 cells"),
+    "much text": (
+        json.dumps({"cells": [{"source": "x" * 30_000}] * 34}).encode(),
+        "more than 1 MB of text",
+    ),
+    "binary": (bytes(range(256)) * 9, "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(tmp_path: Path, name: str) -> None:
+    data, reason = REFUSED[name]
+    path = tmp_path / "a.ipynb"
+    path.write_bytes(data)
+    with pytest.raises(UnreadableSubmission, match=reason) as caught:
+        read_submission(path)
+    message = str(caught.value)
+    assert message.startswith("a.ipynb") and "\n" not in message and str(tmp_path) not in message
+
+
+def test_zip_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.ipynb", "0" * 10**6)
+    with pytest.raises(UnreadableSubmission, match="zip archive"):
+        read_submission(path)
+    write(path, solved())
+    size = path.stat().st_size
+    assert read_submission(path, max_bytes=size).cells
+    with pytest.raises(UnreadableSubmission, match="larger than"):
+        read_submission(path, max_bytes=size - 1)
+
+
+def test_links_pipes_and_paths(tmp_path: Path) -> None:
+    submitted, outside = tmp_path / "submitted", tmp_path / "outside"
+    (submitted / "ada").mkdir(parents=True)
+    outside.mkdir()
+    good = write(submitted / "ada/a.ipynb", solved())
+    write(outside / "a.ipynb", solved())
+    assert read_submission(good, within=submitted).cells
+    (submitted / "eve").symlink_to(outside)
+    (submitted / "ada/link.ipynb").symlink_to(good)
+    os.mkfifo(submitted / "ada/pipe.ipynb")
+    for path, reason in [
+        (submitted / "eve/a.ipynb", "symbolic link"),
+        (submitted / "ada/link.ipynb", "symbolic link"),
+        (submitted / "ada/pipe.ipynb", "is not a file"),
+        (submitted / "ada", "is not a file|cannot be read"),
+        (submitted / "ada/none.ipynb", "cannot be read"),
+        (submitted / "ada/../../outside/a.ipynb", "outside the folder"),
+        (outside / "a.ipynb", "outside the folder"),
+        (submitted, "outside the folder"),
+        (submitted / "a\0.ipynb", "cannot be read"),
+    ]:
+        with pytest.raises(UnreadableSubmission, match=reason):
+            read_submission(path, within=submitted)
+    with pytest.raises(UnreadableSubmission, match="symbolic link"):
+        read_submission(submitted / "ada/link.ipynb")
+
+
+# Anything at all.
+
+HOSTILE = {
+    "parentheses": "(" * 50_000,
+    "minus": "-" * 50_000 + "1",
+    "sum": "x = " + "1+" * 20_000 + "1",
+    "attributes": "a" + ".b" * 20_000 + " = 1",
+    "blocks": "\n".join(" " * n + "if 1:" for n in range(99)) + "\n" + " " * 99 + "x",
+    "long": "def relu(x): return x\n" * 200_000,
+    "blank": " " * 99_000 + "\n%x",
+    "equal signs": "a," * 40_000 + "!",
+    "surrogate": "def relu(x): return '\ud800'",
+    "null": "def relu(x):\0 return x",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_source(name: str) -> None:
+    submission = solved()
+    submission.cells[4].source = HOSTILE[name]
+    assert {"scalar", "moments"} <= set(check(submission).answers)
+
+
+def random_value(rng: random.Random) -> Any:
+    texts = [*SOLUTIONS.values(), *STUBS.values(), *TESTS.values(), EXPERIMENT, HELPER, "x ="]
+    names = ["relu", "scalar", "test_relu", "cell-02", "moments", "cell-00"]
+    values = [None, 3, [], {}, "", ["a", 1], "markdown", "raw", "code", rng.choice(texts)]
+    values += [{"nbgrader": rng.choice([None, [], {"grade_id": rng.choice([*names, None, 4])}])}]
+    return rng.choice([*values, rng.choice(names), {"id": rng.choice(names)}])
+
+
+def mutate(rng: random.Random, notebook: dict[str, Any]) -> None:
+    cells = notebook["cells"]
+    kind = rng.choice(
+        ["delete", "duplicate", "move", "merge", "split", "set", "drop", "new", "top"]
+    )
+    if kind == "top" and rng.random() < 0.1:
+        notebook[rng.choice(["cells", "nbformat", "metadata", "worksheets"])] = random_value(rng)
+    if kind == "new":
+        cells.insert(rng.randint(0, len(cells)), random_value(rng))
+    if not isinstance(notebook["cells"], list) or not cells:
+        return
+    place = rng.randrange(len(cells))
+    cell = cells[place]
+    if kind == "delete":
+        del cells[place]
+    if kind == "duplicate":
+        cells.insert(rng.randint(0, len(cells)), copy.deepcopy(cell))
+    if kind == "move":
+        cells.insert(rng.randrange(len(cells)), cells.pop(place))
+    if not isinstance(cell, dict) or not cell:
+        return
+    if kind in ("merge", "split") and isinstance(cell.get("source"), str):
+        other = copy.deepcopy(cell)
+        lines, cut = cell["source"].split("\n"), rng.randrange(9)
+        cell["source"], other["source"] = "\n".join(lines[:cut]), "\n".join(lines[cut:])
+        cells.insert(place + rng.randrange(2), other)
+    if kind == "set":
+        cell[rng.choice(["cell_type", "source", "metadata", "id", "outputs"])] = random_value(rng)
+    if kind == "drop":
+        del cell[rng.choice(list(cell))]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_mutation_leaves_the_masters_cells(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    refused = 0
+    for _ in range(50):
+        notebook = json.loads(json.dumps(solved()))
+        for _ in range(rng.randint(1, 12)):
+            if isinstance(notebook["cells"], list):
+                mutate(rng, notebook)
+        try:
+            submission = read_submission(write(tmp_path / "a.ipynb", notebook))
+        except UnreadableSubmission:
+            refused += 1
+            continue
+        check(submission)
+        if rng.random() < 0.2:  # what has not been through read_submission cannot stop it either
+            check(NotebookNode(nbformat.from_dict(notebook)))
+    assert refused < 25
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_moved_and_copied_cells_keep_their_marks(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(20):
+        submission = solved()
+        cells = submission.cells
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randrange(len(cells))
+            cell = copy.deepcopy(cells[place]) if rng.random() < 0.5 else cells.pop(place)
+            cells.insert(rng.randint(0, len(cells)), cell)
+        for damage in rng.sample([strip, colab, renew_ids, tags, points], rng.randint(0, 1)):
+            damage(cells)
+        repaired = check(submission)
+        assert earned(repaired.notebook) == set(DEFINES)
+        assert extras(repaired) == []

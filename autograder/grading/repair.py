@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-# A longer cell is not parsed: nobody types that much, and a hostile one would cost minutes.
-MAX_PARSED = 100_000
+# Nobody types more than this, and parsing what a hostile student pastes would cost minutes.
+MAX_PARSED = 30_000  # characters; a longer cell is kept but not parsed
+MAX_TEXT = 1_000_000  # characters in all cells that are parsed
 MAX_CELLS = 5000
 # A cell that shares at least this part of its lines with a given cell is that cell, edited.
 ALIKE = 0.5
@@ -108,7 +108,13 @@ def read_submission(
         raise UnreadableSubmission(
             f"{path.name} has more than {MAX_CELLS} cells: hand in the assignment's own notebook."
         )
-    return new_notebook(cells=[_tidy(cell) for cell in cells if isinstance(cell, dict)])
+    tidy = [_tidy(cell) for cell in cells if isinstance(cell, dict)]
+    if sum(len(cell.source) for cell in tidy if len(cell.source) <= MAX_PARSED) > MAX_TEXT:
+        raise UnreadableSubmission(
+            f"{path.name} has more than {MAX_TEXT / 1e6:g} MB of text in its cells: "
+            "remove what was pasted there and hand it in again."
+        )
+    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=NotebookNode(), cells=tidy)
 
 
 def _refuse_links(path: Path, within: Path | None) -> None:
@@ -161,7 +167,7 @@ def _decode(data: bytes, name: str) -> str:
         raise UnreadableSubmission(f"{name} is empty: save the notebook and hand it in again.")
     marked = next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
     try:
-        return data.decode(marked or json.detect_encoding(data))
+        return data.decode(marked or json.detect_encoding(data), "surrogatepass")
     except UnicodeDecodeError:
         # JSON and Python keywords are ASCII; an unknown eight-bit encoding can only spoil comments.
         return data.decode("latin-1")
@@ -287,7 +293,9 @@ def _cells(notebook: Mapping[str, Any]) -> list[Cell]:
 
 def _cell(index: int, node: NotebookNode) -> Cell:
     nbgrader = node.metadata.nbgrader
-    parsed = _parse(node.source)
+    # Prose is worth parsing only if it may be an answer in a cell of the wrong type.
+    prose = node.cell_type != "code" and not _DEFINITION.search(node.source)
+    parsed = ("", ()) if prose else _parse(node.source)
     return Cell(
         index=index,
         kind=node.cell_type,
@@ -408,6 +416,8 @@ def _kind(node: ast.stmt) -> str:
         return "definition"
     if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return "other"
+    if not all(isinstance(target, ast.Name) for target in _targets(node)):
+        return "other"
     try:
         ast.literal_eval(node.value)
     except (ValueError, TypeError, SyntaxError):
@@ -433,7 +443,7 @@ class Master:
     slots: dict[str, int]  # exercise -> index of its answer cell
     names: dict[str, frozenset[str]]  # exercise -> names that its cell defines
     stubs: frozenset[bytes]
-    given: frozenset[bytes]
+    given: dict[bytes, int]  # statement of the other code cells -> first cell that has it
     lines: dict[str, list[int]]  # line -> cells that have it, answer cells left out
 
     @cached_property
@@ -488,9 +498,12 @@ def _master(release: NotebookNode, defines: Mapping[str, Sequence[str]]) -> Mast
         slots=slots,
         names={name: frozenset(defines.get(name, [name])) for name in slots},
         stubs=frozenset(s.digest for cell in answers for s in cell.statements),
-        given=frozenset(
-            s.digest for c in cells if c.kind == "code" and c not in answers for s in c.statements
-        ),
+        given={
+            s.digest: cell.index
+            for cell in reversed(cells)
+            if cell.kind == "code" and cell not in answers
+            for s in cell.statements
+        },
         lines=dict(lines),
     )
 
@@ -709,7 +722,7 @@ def _extras(
     """The student's own cells, each after the master's cell that it followed."""
     extras, last = [], -1
     places = _places(master, match)
-    answers = {cell.squeezed for cell in cells if cell.index in placed}
+    answers = {tuple(s.digest for s in c.statements) for c in cells if c.index in placed}
     for cell in cells:
         owner = match.owner.get(cell.index)
         if owner is not None:
@@ -718,16 +731,17 @@ def _extras(
                 extras.append(Extra(cell, cell.text(added), owner))
         elif cell.index in placed:
             last = max(last, placed[cell.index])
-        elif not _is_masters(cell, master) and cell.squeezed not in answers:
+        elif not _is_known(cell, answers, master, last):
             source = _without_stubs(cell, master, done)
             extras += [Extra(cell, source, last)] if source.strip() else []
     return extras
 
 
-def _is_masters(cell: Cell, master: Master) -> bool:
-    """Whether all statements are the master's: a test cell that was split, a stub, a copy."""
-    known = master.given | master.stubs
-    return bool(cell.statements) and all(s.digest in known for s in cell.statements)
+def _is_known(cell: Cell, answers: set[tuple[bytes, ...]], master: Master, last: int) -> bool:
+    """Whether the cell repeats an answer, or only statements that the master has run before it."""
+    digests = tuple(s.digest for s in cell.statements)
+    ran = (d in master.stubs or master.given.get(d, last + 1) <= last for d in digests)
+    return bool(digests) and (digests in answers or all(ran))
 
 
 def _additions(cell: Cell, owner: Cell, master: Master) -> list[Statement]:
@@ -769,12 +783,13 @@ def _pull_up_later(
     cells: list[Cell], extras: list[Extra], placed: dict[int, int], master: Master
 ) -> None:
     """A helper typed below the answer that calls it (a live kernel allows it) comes after it."""
-    own = [*(extra.cell for extra in extras), *(cell for cell in cells if cell.index in placed)]
+    at = placed | {extra.cell.index: extra.after for extra in extras}
+    own = [cell for cell in cells if cell.index in at]
     bound = Counter(name for cell in own for s in cell.statements for name in s.binds)
     readers: dict[str, int] = {}
-    for cell in cells:
-        for name in {n for s in cell.statements for n in s.reads} if cell.index in placed else ():
-            readers[name] = min(placed[cell.index], readers.get(name, len(master.cells)))
+    for cell in own:
+        for name in {name for s in cell.statements for name in s.reads}:
+            readers[name] = min(at[cell.index], readers.get(name, at[cell.index]))
     for extra in extras:
         only = [n for n in extra.cell.defines if bound[n] == 1 and n not in master.bound]
         extra.after = min([extra.after, *(readers[name] for name in only if name in readers)])
@@ -803,12 +818,14 @@ def _assemble(
 
 
 def _new_cell(extra: Extra, taken: set[Any]) -> NotebookNode:
-    make = {"markdown": new_markdown_cell, "raw": new_raw_cell}.get(extra.cell.kind, new_code_cell)
     name = f"student-{extra.cell.index}"
     while name in taken:
         name += "-x"
     taken.add(name)
-    return make(extra.source, id=name, metadata={"autograder": {"student": True}})
+    metadata = NotebookNode(autograder=NotebookNode(student=True))
+    kind = extra.cell.kind
+    cell = NotebookNode(cell_type=kind, id=name, metadata=metadata, source=extra.source)
+    return cell if kind != "code" else NotebookNode(cell, outputs=[], execution_count=None)
 
 
 def _answer(name: str, parts: list[Cell], cells: list[Cell], master: Master, match: Match) -> str:

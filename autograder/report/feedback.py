@@ -26,6 +26,7 @@ from typing import Any
 import jinja2
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markupsafe import Markup, escape
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode
@@ -43,12 +44,14 @@ MAX_TRACEBACK = 60  # lines; of more, the first five and as many of the last as 
 MAX_LINE = 1_000  # characters of one line
 MAX_CODE = 12_000  # characters of one cell's source
 MAX_HIGHLIGHTED = 90_000  # characters of HTML; beyond, the source is shown without colours
-MAX_HTML = 100_000  # characters of a text/html output or a Markdown cell
+MAX_HTML = 100_000  # characters of a text/html output
+MAX_MARKDOWN = 40_000  # characters of a Markdown cell
 MAX_DEPTH = 60  # nested HTML elements
 MAX_IMAGE = 400_000  # characters of base64
 MAX_PIXELS = 25_000_000  # a few kilobytes of PNG can ask a browser for gigabytes
 MAX_MESSAGE = 600  # characters of a check's message, a note, a hint
-MAX_TEX = 400
+MAX_TEX = 400  # characters of a formula that is typeset
+MAX_TEX_PAGE = 15_000  # of all formulas: some milliseconds each add up
 
 _SOURCES = Path(__file__).parent
 
@@ -66,7 +69,8 @@ def _number(value: object) -> float | None:
 def _show(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.2f}".rstrip("0").rstrip(".").replace("-0", "0" if value > -0.005 else "-0")
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -79,9 +83,10 @@ def _list(value: object) -> Sequence[Any]:
 
 def _text(value: object) -> str:
     """nbformat allows a list of lines for a string; anything but text becomes the empty string."""
-    if isinstance(value, str):
-        return value
-    return "".join(part for part in _list(value) if isinstance(part, str))
+    if not isinstance(value, str):
+        value = "".join(part for part in _list(value) if isinstance(part, str))
+    # Lone surrogates, which a student's string may hold, cannot be written as UTF-8.
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def _short(value: object, limit: int = MAX_MESSAGE) -> str:
@@ -208,7 +213,7 @@ def _svg_uri(source: str) -> str | None:
     lowered = source.lower()
     if len(source) > MAX_IMAGE * 3 // 4 or "<svg" not in lowered or "<!entity" in lowered:
         return None
-    return "data:image/svg+xml;base64," + base64.b64encode(_encodable(source).encode()).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(source.encode()).decode()
 
 
 def _image(mime: str, source: str, attributes: dict[str, Any]) -> Markup | None:
@@ -225,7 +230,7 @@ def _image(mime: str, source: str, attributes: dict[str, Any]) -> Markup | None:
 # fmt: off
 _TAGS = {
     "a", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del", "details",
-    "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd",
+    "div", "dl", "dt", "em", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd",
     "li", "mark", "ol", "p", "pre", "q", "s", "samp", "small", "span", "strong", "sub",
     "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "tt", "u", "ul",
     "var",
@@ -250,6 +255,8 @@ def _attribute(_tag: str, name: str, value: str) -> str | None:
     if name == "href":
         # A hole would be filled with markup, which must never happen inside of an attribute.
         return value if value.startswith("https://") and "\ue000" not in value else None
+    if name == "rel":
+        return value  # nh3's own, see link_rel: the allowlist has let through no other
     if name == "src":
         match = re.match(r"data:(image/[a-z]+);base64,", value[:40])
         return _raster_uri(match[1], value[match.end() :]) if match else None
@@ -273,7 +280,7 @@ def _clean(html: str) -> Markup | None:
     if len(html) > MAX_HTML:
         return None
     cleaned = nh3.clean(
-        html,
+        _printable(html),
         tags=_TAGS,
         clean_content_tags=_DROPPED,
         attributes=_ATTRIBUTES,
@@ -389,11 +396,13 @@ class _Math:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
+        self._left = MAX_TEX_PAGE
 
     def render(self, tex: str, *, display: bool = False) -> Markup:
         """TeX without its dollars -> HTML; what cannot be typeset is shown as source."""
         tex = tex.strip()
-        drawn = self._lines(tex, display) if len(tex) <= MAX_TEX else None
+        self._left -= len(tex)
+        drawn = self._lines(tex, display) if len(tex) <= MAX_TEX and self._left >= 0 else None
         if drawn is None:
             drawn = Markup('<code class="tex">{}</code>').format(tex[: 2 * MAX_TEX])
         return Markup('<span class="math">{}</span>').format(drawn) if display else drawn
@@ -478,18 +487,20 @@ class _Room:
     """Bytes that one kind of content may still take."""
 
     left: int
+    refused: int = 0
+
+    @property
+    def closed(self) -> bool:
+        """After a few refusals in a row: what comes then is not even rendered."""
+        return self.refused >= 3 or self.left <= 0
 
     def take(self, html: str) -> bool:
         size = len(html.encode())
         if size > self.left:
+            self.refused += 1
             return False
-        self.left -= size
+        self.left, self.refused = self.left - size, 0
         return True
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates, which a student's string may hold, cannot be written as UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _code(source: str) -> Markup:
@@ -507,6 +518,13 @@ def _code(source: str) -> Markup:
     return Markup('<div class="code"><pre>\n{}{}</pre></div>').format(body, note)
 
 
+def _below_the_pages_own(state: StateCore) -> None:
+    """Headings of cells rank below the three levels of the page."""
+    for token in state.tokens:
+        if token.tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
+            token.tag = f"h{min(int(token.tag[1]) + 3, 6)}"
+
+
 class _Cells:
     """Renders sources and outputs of cells."""
 
@@ -514,6 +532,7 @@ class _Cells:
         self.math = _Math()
         self._holes: list[Markup] = []
         self._markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+        self._markdown.core.ruler.push("headings", _below_the_pages_own)
         self._markdown.use(
             dollarmath_plugin, renderer=self._hole, allow_labels=False, double_inline=True
         )
@@ -527,7 +546,7 @@ class _Cells:
         """Markdown with HTML and $formulas$ -> sanitised HTML."""
         source = re.sub("[\ue000\ue001]", "", _printable(source).replace("\x1b", ""))
         self._holes = []
-        cleaned = _clean(self._markdown.render(source)) if len(source) <= MAX_HTML else None
+        cleaned = _clean(self._markdown.render(source)) if len(source) <= MAX_MARKDOWN else None
         if cleaned is None:
             return _pre(source)
         filled = _HOLE.sub(lambda hole: self._holes[int(hole[1])], cleaned)
@@ -568,7 +587,7 @@ class _Cells:
                 if image:
                     return image
         if "text/html" in data:
-            html = _clean(_printable(_text(data["text/html"])))
+            html = _clean(_text(data["text/html"]))
             if html and _has_content(html):
                 return Markup('<div class="html">{}</div>').format(html)
         if "text/markdown" in data:
@@ -587,7 +606,7 @@ def _error(output: dict[str, Any], unfold: bool) -> Markup:
             ": "
         )
     )
-    lines = [line for line in _list(output.get("traceback")) if isinstance(line, str)]
+    lines = [_text(line) for line in _list(output.get("traceback"))]
     trace = Markup("")
     if lines:
         trace = Markup("<details{}><summary>Traceback</summary>{}</details>").format(
@@ -762,7 +781,7 @@ def _role(cell: dict[str, Any]) -> str:
 
 def _heading(source: str) -> str:
     """The first heading of a Markdown cell as plain text, without "(3 points, about 5 min)"."""
-    match = re.search(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$", source[:20_000], re.MULTILINE)
+    match = re.search(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$", source[:2_000], re.MULTILINE)
     title = re.sub(r"\s*\([^()]*\bpoints?\b[^()]*\)\s*$", "", match[1]) if match else ""
     return _short(re.sub(r"[*`]", "", title), 120)
 
@@ -864,24 +883,23 @@ class _Body:
         if begun:
             self.blocks.append(_Block("heading", verdict=begun))
         if role == "given" and begun:
-            self._add(_Block("task", self._task(index)), self._rest)
+            self._add(self._rest, lambda: _Block("task", self._task(index)))
         elif role == "given":
             self._given.append(index)
         elif role == "answer":
-            self._add(_Block("cell", self._own(index), escape("Your answer")), self._exercises)
+            self._add(self._exercises, lambda: self._own(index, "Your answer"))
         elif role == "own":
-            self._add(_Block("cell", self._own(index), escape("Your own cell")), self._rest)
+            self._add(self._rest, lambda: self._own(index, "Your own cell"))
         if ended:
             self.blocks.append(_Block("verdict", verdict=ended))
         if role == "test":
-            body = self._source(index) + self._outputs(self._all_outputs(index))
-            stopped = escape(_stopped([self.plan.cells[index]]))
-            self._add(_Block("tests", body, stopped), self._exercises)
+            self._add(self._exercises, lambda: self._tests(index))
 
-    def _add(self, block: _Block, room: _Room) -> None:
-        if not block.body and not block.figures:
+    def _add(self, room: _Room, make: Callable[[], _Block]) -> None:
+        block = None if room.closed else make()
+        if block is not None and not block.body and not block.figures:
             return
-        if room.take(block.body + block.figures):
+        if block is not None and room.take(block.body + block.figures):
             self.blocks.append(block)
         else:
             self._left_out += 1
@@ -903,25 +921,32 @@ class _Body:
             return html
         return Markup('<p class="more">[these outputs are too large to be shown here]</p>')
 
-    def _own(self, index: int) -> Markup:
-        return self._source(index) + self._outputs(self._all_outputs(index), unfold=True)
+    def _own(self, index: int, label: str) -> _Block:
+        body = self._source(index) + self._outputs(self._all_outputs(index), unfold=True)
+        return _Block("cell", body, escape(label))
+
+    def _tests(self, index: int) -> _Block:
+        body = self._source(index) + self._outputs(self._all_outputs(index))
+        return _Block("tests", body, escape(_stopped([self.plan.cells[index]])))
 
     def _task(self, index: int) -> Markup:
         source = _without_heading(_text(self.plan.cells[index].get("source")))
         return self.cells.markdown(source) if source.strip() else Markup("")
 
     def _flush_given(self) -> None:
-        """Fold what was given since the student's last cell; pictures, drawn by it, stay open."""
         indices, self._given = self._given, []
-        if not indices:
-            return
+        if indices:
+            self._add(self._rest, lambda: self._folded(indices))
+
+    def _folded(self, indices: list[int]) -> _Block:
+        """What was given since the student's last cell, except its pictures: they stay open."""
         body = figures = Markup("")
         for index in indices:
             outputs = self._all_outputs(index)
             body += self._source(index) + self._outputs([o for o in outputs if not _is_figure(o)])
             figures += self._outputs([o for o in outputs if _is_figure(o)])
         title = _given_summary([self.plan.cells[index] for index in indices])
-        self._add(_Block("given", body, title, figures), self._rest)
+        return _Block("given", body, title, figures)
 
 
 def _stopped(cells: list[dict[str, Any]]) -> str:
@@ -1041,9 +1066,7 @@ def feedback_html(
     for room in (1_600_000, 500_000, 0):
         body = _Body(plan, room)
         blocks = body.build()
-        page = _encodable(
-            _template().render(fixed, blocks=blocks, glyphs=body.cells.math.definitions())
-        )
+        page = _template().render(fixed, blocks=blocks, glyphs=body.cells.math.definitions())
         if len(page.encode()) <= MAX_PAGE:
             break
     return page

@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from course.session import notebook_shell
+
 _BLOCK = 1 << 16
 
 
@@ -89,7 +91,7 @@ def _starts_at(response: http.client.HTTPResponse, have: int) -> bool:
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, name: str, have: int) -> None:
     length = response.headers.get("Content-Length")
     total = have + int(length) if length else None
-    quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    quiet = not sys.stderr.isatty() and notebook_shell() is None
     with tqdm(
         total=total, initial=have, desc=name, unit="B", unit_scale=True, leave=False, disable=quiet
     ) as bar:

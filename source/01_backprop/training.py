@@ -1,18 +1,19 @@
 # %% [markdown]
 # # Training a network: activations, initialisation, optimisers, schedules
 #
-# **Unit 01, notebook 2 of 2.** Allow three hours; the experiments take about a minute on two cores.
+# **Unit 01, notebook 2 of 2.** Allow three hours; the experiments take about a minute on two
+# cores.
 #
-# *Afterwards you can* write from memory the activations, initialisations, optimisers and learning-rate
-# schedules that networks are trained with, say why each is as it is, and find out which of them is at
-# fault when a network does not learn.
+# *Afterwards you can* write from memory the activations, initialisations, optimisers and
+# learning-rate schedules that networks are trained with, say why each is as it is, and find out
+# which of them is at fault when a network does not learn.
 #
-# *You need* tensors and broadcasting (unit 00), the chain rule and backpropagation (the lecture of this
-# unit and its notebook `autodiff`).
+# *You need* tensors and broadcasting (unit 00), the chain rule and backpropagation (the lecture
+# of this unit and its notebook `autodiff`).
 #
-# *How it works.* An exercise is one cell to fill in, followed by a cell of visible tests with numbers
-# small enough for paper. The hidden checks ask for what the text and the docstrings state, nothing else.
-# The cells between exercises are given: run them, look, read on.
+# *How it works.* An exercise is one cell to fill in, followed by a cell of visible tests with
+# numbers small enough for paper. The hidden checks ask for what the text and the docstrings
+# state, nothing else. The cells between exercises are given: run them, look, read on.
 
 # %% setup=true
 import course
@@ -22,6 +23,7 @@ course.setup("01_backprop")
 # %%
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import torch
@@ -37,9 +39,10 @@ FULL = course.profile() != "grade"  # the grader runs the same cells with fewer 
 # %% [markdown]
 # ## Five networks, four of them dead
 #
-# The network below has eight layers and reads handwritten digits of 8 × 8 pixels. Its first version
-# learns. Each of the others differs from it in one thing; there is no bug and no wrong gradient in any of
-# them. Before you run the cells, guess which still learn.
+# The network below has eight layers and reads handwritten digits of 8 × 8 pixels. Its first
+# version learns. Each of the others differs from it in one thing; there is no bug and no wrong
+# gradient in any of them. Before you run the cells, guess which still learn.
+
 
 # %%
 def first_steps(act=nn.ReLU, std: float | None = None, scale: float = 1.0, lr: float = 0.05):
@@ -85,36 +88,38 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Three of the dead ones rest on the grey line, and one overflows. The line is no accident: a classifier
-# that gives each of $K$ classes the probability $1/K$ has the cross-entropy $-\ln(1/K) = \ln K$, here
-# $\ln 10 = 2.303$. **A loss that stays at $\ln K$ belongs to a network that says the same of every
-# input.**
+# Three of the dead ones rest on the grey line, and one overflows. The line is no accident: a
+# classifier that gives each of $K$ classes the probability $1/K$ has the cross-entropy
+# $-\ln(1/K) = \ln K$, here $\ln 10 = 2.303$.
+# **A loss that stays at $\ln K$ belongs to a network that says the same of every input.**
 #
-# Each part of this notebook brings one of the four back: the scale of the inputs (part 1), the activation
-# (2), the initialisation (3), the steps (4 to 6). In part 7 you train a digit reader in which every piece
-# is yours.
+# Each part of this notebook brings one of the four back: the scale of the inputs (part 1), the
+# activation (2), the initialisation (3), the steps (4 to 6). In part 7 you train a digit reader
+# in which every piece is yours.
 #
-# **Notation.** Batch size $B$, number of inputs and outputs of a layer $n_\text{in}$ and $n_\text{out}$,
-# classes $K$, loss $L$, learning rate $\eta$. Vectors are bold, matrices capital.
+# **Notation.** Batch size $B$, number of inputs and outputs of a layer $n_\text{in}$ and
+# $n_\text{out}$, classes $K$, loss $L$, learning rate $\eta$. Vectors are bold, matrices
+# capital.
 
 # %% [markdown]
 # ## 1. The network and its data
 #
-# A multilayer perceptron (MLP) with widths $n_0, n_1, \dots, n_S$ has $S$ layers. Layer $l$ takes
-# $n_{l-1}$ numbers to $n_l$ by a weight matrix $W_l$ of shape $(n_l, n_{l-1})$ and a bias
+# A multilayer perceptron (MLP) with widths $n_0, n_1, \dots, n_S$ has $S$ layers. Layer $l$
+# takes $n_{l-1}$ numbers to $n_l$ by a weight matrix $W_l$ of shape $(n_l, n_{l-1})$ and a bias
 # $\mathbf b_l$ of shape $(n_l,)$.
 
 # %% [markdown] heading="count_parameters"
 # ### Exercise {number} · Counting parameters ({points} points, about 3 min)
 #
-# How large is a network? You will want the number before you train (memory), and when you compare two
-# networks (a fair comparison has equal counts). Count the weights and, if there are any, the biases of an
-# MLP:
+# How large is a network? You will want the number before you train (memory), and when you
+# compare two networks (a fair comparison has equal counts). Count the weights and, if there are
+# any, the biases of an MLP:
 #
 # $$N = \sum_{l=1}^{S} \left(n_{l-1}\, n_l + n_l\right).$$
 #
-# The inputs have no parameters of their own. With `bias=False` no layer has a bias. Count by arithmetic:
-# build no layers (`nn` and `numel` may not appear).
+# The inputs have no parameters of their own. With `bias=False` no layer has a bias. Count by
+# arithmetic: build no layers (`nn` and `numel` may not appear).
+
 
 # %% exercise="count_parameters"
 def count_parameters(sizes: list[int], bias: bool = True) -> int:
@@ -128,7 +133,7 @@ def count_parameters(sizes: list[int], bias: bool = True) -> int:
         The count as an int.
     """
     ### BEGIN SOLUTION
-    return sum(n_in * n_out + bias * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum(n_in * n_out + bias * n_out for n_in, n_out in pairwise(sizes))
     ### END SOLUTION
 
 
@@ -146,28 +151,32 @@ for name, sizes in {
     print(f"{name:24s} {total:10,d} parameters, {first / total:6.1%} of them in the first layer")
 
 # %% [markdown]
-# With photographs nearly all of the network is its first layer: a weight for each pixel and each unit.
-# That is one reason why images get convolutions (unit 02).
+# With photographs nearly all of the network is its first layer: a weight for each pixel and each
+# unit. That is one reason why images get convolutions (unit 02).
 
 # %% [markdown] heading="standardize"
 # ### Exercise {number} · Standardising the inputs ({points} points, about 6 min)
 #
-# The gradient of a first-layer weight is proportional to its input. A feature that is 255 times larger has
-# gradients 255 times larger, and no single learning rate suits both: this killed the fourth network. The
-# cure is to give every feature $j$ mean 0 and standard deviation 1:
+# The gradient of a first-layer weight is proportional to its input. A feature that is 255 times
+# larger has gradients 255 times larger, and no single learning rate suits both: this killed the
+# fourth network. The cure is to give every feature $j$ mean 0 and standard deviation 1:
 #
 # $$\hat x_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j}, \qquad
 # \mu_j = \frac1N \sum_{i=1}^N x_{ij}, \qquad
 # \sigma_j = \sqrt{\frac1N \sum_{i=1}^N (x_{ij} - \mu_j)^2},$$
 #
-# with $N$ rows in the *training* split. $\sigma_j$ is the biased deviation: divide by $N$, not $N-1$.
+# with $N$ rows in the *training* split. $\sigma_j$ is the biased deviation: divide by $N$, not
+# $N-1$.
 #
-# * Validation and test rows are transformed with $\mu$ and $\sigma$ of the training split. They stand for
-#   data of the future, of which nothing is known yet, and there may be a single row of it.
-# * A feature that is constant on the training split ($\sigma_j = 0$) is divided by 1, nothing else.
+# * Validation and test rows are transformed with $\mu$ and $\sigma$ of the training split. They
+#   stand for data of the future, of which nothing is known yet, and there may be a single row of
+#   it.
+# * A feature that is constant on the training split ($\sigma_j = 0$) is divided by 1, nothing
+#   else.
 # * Features may lie far from zero (around $10^4$, with deviation 1, in float32). There
-#   $\sigma^2 = \overline{x^2} - \bar x^2$ subtracts two numbers near $10^8$ that agree in all the digits
-#   float32 has. Subtract the mean first.
+#   $\sigma^2 = \overline{x^2} - \bar x^2$ subtracts two numbers near $10^8$ that agree in all
+#   the digits float32 has. Subtract the mean first.
+
 
 # %% exercise="standardize"
 def standardize(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,6 +204,7 @@ new_train, new_other = standardize(train, other)
 expect(new_train, [[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]], "standardize: train")
 expect(new_other, [[3.0, 1.0, 0.0]], "standardize: other")
 
+
 # %%
 def standardized_digits():
     """Inputs and classes of the three splits: (train, valid, test), each a pair (x, y)."""
@@ -221,18 +231,20 @@ print(f"pixels that never change in the training split: {int((x.std(0) == 0).sum
 print(f"largest standardised value: {x.max():.1f} in training, {x_valid.max():.1f} in validation")
 
 # %% [markdown]
-# The corners and edges of real data are where the edge cases live: some pixels are blank in every training
-# image, and without the rule for $\sigma_j = 0$ the first batch would be full of NaN. Rare pixels become
-# large: a deviation near zero stretches the few images that have ink there.
+# The corners and edges of real data are where the edge cases live: some pixels are blank in
+# every training image, and without the rule for $\sigma_j = 0$ the first batch would be full of
+# NaN. Rare pixels become large: a deviation near zero stretches the few images that have ink
+# there.
 
 # %% [markdown]
 # ## 2. Activations
 #
-# Without a nonlinearity between them, two layers are one: $W_2(W_1\mathbf x) = (W_2W_1)\mathbf x$. The
-# first nonlinearity was a threshold. The neuron of McCulloch and Pitts (1943) fires, $y = 1$, if a
-# weighted sum of its inputs reaches a threshold: $y = H(\mathbf w\cdot\mathbf x + b)$, a half-plane. Its
-# derivative is zero wherever it exists, so gradient descent cannot train it. All that came later are
-# compromises between a threshold and something with a useful slope.
+# Without a nonlinearity between them, two layers are one:
+# $W_2(W_1\mathbf x) = (W_2W_1)\mathbf x$. The first nonlinearity was a threshold. The neuron of
+# McCulloch and Pitts (1943) fires, $y = 1$, if a weighted sum of its inputs reaches a threshold:
+# $y = H(\mathbf w\cdot\mathbf x + b)$, a half-plane. Its derivative is zero wherever it exists,
+# so gradient descent cannot train it. All that came later are compromises between a threshold
+# and something with a useful slope.
 
 # %% [markdown] heading="activations"
 # ### Exercise {number} · Six activations ({points} points, about 12 min)
@@ -248,14 +260,16 @@ print(f"largest standardised value: {x.max():.1f} in training, {x_valid.max():.1
 # | leaky ReLU | $x$ if $x > 0$, else $s\,x$ with slope $0 \le s < 1$ | Maas et al. 2013 |
 # | ELU | $x$ if $x > 0$, else $\alpha\,(e^x - 1)$ with $\alpha > 0$ | Clevert et al. 2016 |
 #
-# **Stability.** In float32 $e^x$ is infinite from $x = 88.8$, and $\infty/\infty$, $0\cdot\infty$ and
-# $\infty - \infty$ are NaN. Results have to be right and finite for every $|x| \le 1000$, in float32 and
-# float64. Which of the two forms of $\sigma$, $1/(1+e^{-x})$ and $e^x/(1+e^x)$, survives $x = 1000$? Which
-# $x = -1000$?
+# **Stability.** In float32 $e^x$ is infinite from $x = 88.8$, and $\infty/\infty$,
+# $0\cdot\infty$ and $\infty - \infty$ are NaN. Results have to be right and finite for every
+# $|x| \le 1000$, in float32 and float64. Which of the two forms of $\sigma$, $1/(1+e^{-x})$ and
+# $e^x/(1+e^x)$, survives $x = 1000$? Which $x = -1000$?
 #
-# **Rules.** Results have the shape and the dtype of `x`; `x` is not modified. Build the functions from
-# `torch.exp`, `torch.where`, `abs`, `clamp`, `maximum` and arithmetic. torch's own activations
-# (`torch.sigmoid`, `torch.tanh`, `torch.relu`, `torch.heaviside`, all of `torch.nn`) may not be called.
+# **Rules.** Results have the shape and the dtype of `x`; `x` is not modified. Build the
+# functions from `torch.exp`, `torch.where`, `abs`, `clamp`, `maximum` and arithmetic. torch's
+# own activations (`torch.sigmoid`, `torch.tanh`, `torch.relu`, `torch.heaviside`, all of
+# `torch.nn`) may not be called.
+
 
 # %% exercise="activations"
 def heaviside(x: Tensor) -> Tensor:
@@ -304,7 +318,9 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 # %% test="activations"
 ln2, ln3 = math.log(2), math.log(3)
 expect(heaviside(torch.tensor([-2.0, 0.0, 3.0])), [0.0, 1.0, 1.0], "heaviside: -2, 0, 3")
-expect(sigmoid(torch.tensor([-1000, -ln3, 0, ln3, 1000])), [0, 0.25, 0.5, 0.75, 1], "sigmoid: values")
+expect(
+    sigmoid(torch.tensor([-1000, -ln3, 0, ln3, 1000])), [0, 0.25, 0.5, 0.75, 1], "sigmoid: values"
+)
 expect(tanh(torch.tensor([-1000, 0, ln2, 1000])), [-1, 0, 0.6, 1], "tanh: values")  # (2-½)/(2+½)
 expect(relu(torch.tensor([-2.0, 0.0, 3.0])), [0.0, 0.0, 3.0], "relu: -2, 0, 3")
 expect(leaky_relu(torch.tensor([-2.0, 0.0, 3.0])), [-0.02, 0.0, 3.0], "leaky_relu: default slope")
@@ -313,8 +329,8 @@ expect(elu(torch.tensor([-ln2, 0.0, 1000.0])), [-0.5, 0.0, 1000.0], "elu: alpha 
 expect(elu(torch.tensor([-ln2, 3.0]), alpha=4.0), [-2.0, 3.0], "elu: alpha 4")
 
 # %% [markdown]
-# Backpropagation multiplies the gradient, at each layer, by the derivative of the activation at the value
-# that passed forward. So the derivative decides how much of the gradient arrives.
+# Backpropagation multiplies the gradient, at each layer, by the derivative of the activation at
+# the value that passed forward. So the derivative decides how much of the gradient arrives.
 
 # %% [markdown] heading="activation_derivatives"
 # ### Exercise {number} · Their derivatives ({points} points, about 12 min)
@@ -330,12 +346,13 @@ expect(elu(torch.tensor([-ln2, 3.0]), alpha=4.0), [-2.0, 3.0], "elu: alpha 4")
 # The first takes two lines: with $u = 1 + e^{-x}$, $\sigma = u^{-1}$ and
 # $\sigma' = e^{-x} u^{-2} = \frac1u\cdot\frac{u - 1}{u} = \sigma(1-\sigma)$.
 #
-# At $x = 0$ ReLU and leaky ReLU have a kink; by the convention above (torch's too) the lower branch counts:
-# $\mathrm{ReLU}'(0) = 0$, leaky $s$, $\mathrm{ELU}'(0) = \alpha$.
+# At $x = 0$ ReLU and leaky ReLU have a kink; by the convention above (torch's too) the lower
+# branch counts: $\mathrm{ReLU}'(0) = 0$, leaky $s$, $\mathrm{ELU}'(0) = \alpha$.
 #
-# The argument is $x$, not the activation's output. Results have the shape and dtype of `x`, are finite
-# for $|x| \le 1000$, and `x` is not modified. You may call your functions from the exercise before; torch's
-# activations, `autograd`, `backward` and `torch.func` may not be used.
+# The argument is $x$, not the activation's output. Results have the shape and dtype of `x`, are
+# finite for $|x| \le 1000$, and `x` is not modified. You may call your functions from the
+# exercise before; torch's activations, `autograd`, `backward` and `torch.func` may not be used.
+
 
 # %% exercise="activation_derivatives"
 def d_sigmoid(x: Tensor) -> Tensor:
@@ -375,7 +392,9 @@ def d_elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 # %% test="activation_derivatives"
 x3 = torch.tensor([-2.0, 0.0, 3.0])
-expect(d_sigmoid(torch.tensor([0.0, ln3, 1000.0])), [0.25, 0.1875, 0.0], "d_sigmoid: values")  # ¾ · ¼
+expect(
+    d_sigmoid(torch.tensor([0.0, ln3, 1000.0])), [0.25, 0.1875, 0.0], "d_sigmoid: values"
+)  # ¾ · ¼
 expect(d_tanh(torch.tensor([0.0, ln2, -1000.0])), [1.0, 0.64, 0.0], "d_tanh: values")  # 1 - 0.6²
 expect(d_relu(x3), [0.0, 0.0, 1.0], "d_relu: -2, 0, 3")
 expect(d_leaky_relu(x3), [0.01, 0.01, 1.0], "d_leaky_relu: default slope")
@@ -407,25 +426,27 @@ for name, value in largest.items():
     print(f"  {name:11s} {value:.2f}   {value**8:.1e}")
 
 # %% [markdown]
-# The third network is explained: each sigmoid passes on at most a quarter of the gradient, eight of them at
-# most $4^{-8}$, unless the weights make up for it. ReLU passes on all or nothing. What the weights have to
-# do is the next question.
+# The third network is explained: each sigmoid passes on at most a quarter of the gradient, eight
+# of them at most $4^{-8}$, unless the weights make up for it. ReLU passes on all or nothing.
+# What the weights have to do is the next question.
 
 # %% [markdown]
 # ## 3. Initialisation
 #
-# Take one layer, $a_i = \sum_{j=1}^{n_\text{in}} W_{ij} h_j$ for $i = 1 \dots n_\text{out}$, with zero bias
-# and weights drawn independently with mean 0 and variance $v$, independent of $\mathbf h$. How large is
-# $a_i$, compared with the layer before? The terms are uncorrelated and have mean 0, so that
+# Take one layer, $a_i = \sum_{j=1}^{n_\text{in}} W_{ij} h_j$ for $i = 1 \dots n_\text{out}$,
+# with zero bias and weights drawn independently with mean 0 and variance $v$, independent of
+# $\mathbf h$. How large is $a_i$, compared with the layer before? The terms are uncorrelated and
+# have mean 0, so that
 #
 # $$\operatorname{Var}(a_i) = \sum_j \operatorname{E}[W_{ij}^2]\operatorname{E}[h_j^2]
 # = n_\text{in}\, v \operatorname{E}[h^2].$$
 #
-# Note that $\operatorname{E}[h^2]$ is the mean square, not the variance: after a ReLU $\mathbf h$ does not
-# have mean 0. This is where the factor 2 comes from. If the pre-activation $a$ of the layer before is
-# symmetric around 0, ReLU keeps the positive half of it, and with it half of the mean square:
-# $\operatorname{E}[h^2] = \tfrac12\operatorname{Var}(a)$. A leaky ReLU of slope $s$ keeps
-# $\tfrac12(1 + s^2)$ of it; tanh near 0 is the identity and keeps all. Hence from layer to layer
+# Note that $\operatorname{E}[h^2]$ is the mean square, not the variance: after a ReLU
+# $\mathbf h$ does not have mean 0. This is where the factor 2 comes from. If the pre-activation
+# $a$ of the layer before is symmetric around 0, ReLU keeps the positive half of it, and with it
+# half of the mean square: $\operatorname{E}[h^2] = \tfrac12\operatorname{Var}(a)$. A leaky ReLU
+# of slope $s$ keeps $\tfrac12(1 + s^2)$ of it; tanh near 0 is the identity and keeps all. Hence
+# from layer to layer
 #
 # $$\frac{\operatorname{Var}(a_l)}{\operatorname{Var}(a_{l-1})} = n_\text{in}\, v \cdot
 # \begin{cases}1 & \text{linear, tanh near 0}\\ \tfrac12(1+s^2) & \text{(leaky) ReLU.}\end{cases}$$
@@ -433,29 +454,33 @@ for name, value in largest.items():
 # Through thirty layers this factor is raised to the thirtieth power: it has to be 1.
 
 # %% [markdown]
-# The same count backwards: the gradient $g_j = \sum_{i=1}^{n_\text{out}} W_{ij}\, g_i$ has $n_\text{out}$
-# terms, so to keep *its* size one needs $n_\text{out}\, v = 1$. Both cannot hold unless
-# $n_\text{in} = n_\text{out}$.
+# The same count backwards: the gradient $g_j = \sum_{i=1}^{n_\text{out}} W_{ij}\, g_i$ has
+# $n_\text{out}$ terms, so to keep *its* size one needs $n_\text{out}\, v = 1$. Both cannot hold
+# unless $n_\text{in} = n_\text{out}$.
 #
-# * **Xavier** (Glorot and Bengio 2010, eqs. 12 and 16) takes the mean of the two demands, for linear units
-#   and tanh: $v = \gamma^2\,\dfrac{2}{n_\text{in} + n_\text{out}}$, with a gain $\gamma$, usually 1.
+# * **Xavier** (Glorot and Bengio 2010, eqs. 12 and 16) takes the mean of the two demands, for
+#   linear units and tanh: $v = \gamma^2\,\dfrac{2}{n_\text{in} + n_\text{out}}$, with a gain
+#   $\gamma$, usually 1.
 # * **He** (He et al. 2015, eqs. 10 and 15) takes the forward one, for (leaky) ReLU of slope $s$:
 #   $v = \dfrac{2}{(1 + s^2)\, n_\text{in}}$.
 
 # %% [markdown] heading="initialization"
 # ### Exercise {number} · Xavier and He ({points} points, about 15 min)
 #
-# Draw a weight matrix of shape $(n_\text{out}, n_\text{in})$, as in `nn.Linear`, with independent entries:
+# Draw a weight matrix of shape $(n_\text{out}, n_\text{in})$, as in `nn.Linear`, with
+# independent entries:
 #
-# * `xavier_uniform`: uniform on $[-b, b]$. A uniform distribution on $[-b, b]$ has variance $b^2/3$; find
-#   $b$ such that it is Xavier's $v$.
-# * `he_normal`: normal with mean 0 and He's variance. Note: variance, and `torch.randn` wants a deviation.
+# * `xavier_uniform`: uniform on $[-b, b]$. A uniform distribution on $[-b, b]$ has variance
+#   $b^2/3$; find $b$ such that it is Xavier's $v$.
+# * `he_normal`: normal with mean 0 and He's variance. Note: variance, and `torch.randn` wants a
+#   deviation.
 #
-# Results are float32. All random numbers come from `generator`: a generator with the same seed gives the
-# same matrix, one with another seed another matrix, and the state of torch's global generator stays as it
-# was. With `generator=None` the global one is used. The checks look at the shape, the scale and the form of
-# the distribution, so draw as you like (`torch.rand`, `torch.randn`, `uniform_`, `normal_`, any order);
-# `nn.init` may not be used.
+# Results are float32. All random numbers come from `generator`: a generator with the same seed
+# gives the same matrix, one with another seed another matrix, and the state of torch's global
+# generator stays as it was. With `generator=None` the global one is used. The checks look at the
+# shape, the scale and the form of the distribution, so draw as you like (`torch.rand`,
+# `torch.randn`, `uniform_`, `normal_`, any order); `nn.init` may not be used.
+
 
 # %% exercise="initialization"
 def xavier_uniform(
@@ -511,10 +536,11 @@ expect(list(weight.shape), [400, 160], "he_normal: shape")
 expect(round(weight.std().item(), 2), 0.1, "he_normal: deviation")  # sqrt(2 / (1.25 · 160))
 
 # %% [markdown]
-# Now let us see it. `Activation` puts your function and your derivative into torch's autograd, which then
-# sees nothing inside them; the linear parts, which you differentiated by hand in `autodiff`, are left to
-# torch from here on. We send noise forward through thirty layers of 100 units, and a random gradient
-# backward.
+# Now let us see it. `Activation` puts your function and your derivative into torch's autograd,
+# which then sees nothing inside them; the linear parts, which you differentiated by hand in
+# `autodiff`, are left to torch from here on. We send noise forward through thirty layers of 100
+# units, and a random gradient backward.
+
 
 # %%
 class Activation(torch.autograd.Function):
@@ -532,7 +558,9 @@ class Activation(torch.autograd.Function):
         return grad * ctx.derivative(x), None, None
 
 
-def through_depth(draw: Callable, function: Callable, derivative: Callable, depth: int, width: int = 100):
+def through_depth(
+    draw: Callable, function: Callable, derivative: Callable, depth: int, width: int = 100
+):
     """Deviations of the pre-activations, and of their gradients, at each layer."""
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(200, width, generator=generator, requires_grad=True)
@@ -549,13 +577,13 @@ def small_normal(fan_in: int, fan_out: int, generator: torch.Generator) -> Tenso
 
 
 def torch_default(fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
-    """What nn.Linear draws: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in), variance 1/(3 fan_in)."""
+    """What nn.Linear draws: uniform up to ±1/sqrt(fan_in), variance 1 / (3 fan_in)."""
     return torch.empty(fan_out, fan_in).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
 
 # %%
 def depth_figure(depth: int):
-    fig, axes = plt.subplots(2, 2, figsize=(8, 5), sharex=True, sharey=True)
+    _, axes = plt.subplots(2, 2, figsize=(8, 5), sharex=True, sharey=True)
     for row, name in zip(axes, ["tanh", "ReLU"], strict=True):
         for label, draw in {
             "normal, 0.01": small_normal,
@@ -566,7 +594,10 @@ def depth_figure(depth: int):
             forward, backward = through_depth(draw, *ACTIVATIONS[name], depth)
             row[0].semilogy(range(1, depth + 1), forward, label=label)
             row[1].semilogy(range(1, depth + 1), backward, label=label)
-            print(f"{name:5s} {label:20s} last layer {forward[-1]:8.1e}, gradient at the first {backward[0]:8.1e}")
+            print(
+                f"{name:5s} {label:20s} at the last layer {forward[-1]:8.1e}, "
+                f"gradient at the first {backward[0]:8.1e}"
+            )
         row[0].set(ylabel=f"{name}: deviation", ylim=(1e-12, 1e2))
     axes[0, 0].set(title="forward: pre-activations")
     axes[0, 1].set(title="backward: their gradients")
@@ -579,22 +610,24 @@ def depth_figure(depth: int):
 depth_figure(30 if FULL else 4)
 
 # %% [markdown]
-# Read the picture by its slopes. With ReLU only He is level, forwards and backwards; Xavier loses half of the
-# variance at each layer, as the derivation says, and a factor $2^{30/2} \approx 3 \cdot 10^4$ in the deviation
-# over thirty. torch's default for `nn.Linear` is not He: with $v = 1/(3n_\text{in})$ it loses a factor six of
-# the variance at each ReLU. With tanh Xavier is nearly level, but it is not constant: tanh is a little
-# smaller than the identity, and what is lost at each layer accumulates. He with tanh does not explode, because
+# Read the picture by its slopes. With ReLU only He is level, forwards and backwards; Xavier
+# loses half of the variance at each layer, as the derivation says, and a factor
+# $2^{30/2} \approx 3 \cdot 10^4$ in the deviation over thirty. torch's default for `nn.Linear`
+# is not He: with $v = 1/(3n_\text{in})$ it loses a factor six of the variance at each ReLU. With
+# tanh Xavier is nearly level, but it is not constant: tanh is a little smaller than the
+# identity, and what is lost at each layer accumulates. He with tanh does not explode, because
 # tanh saturates; look at what that does to the gradient on the right.
 #
-# The same numbers for a network *trained* in the same way are in the lecture. Here one question is left:
-# with He's weights everywhere, does the loss start at $\ln K$?
+# The same numbers for a network *trained* in the same way are in the lecture. Here one question
+# is left: with He's weights everywhere, does the loss start at $\ln K$?
+
 
 # %%
 def init_mlp(sizes: list[int], seed: int = 0, last: float = 1.0, draw: Callable = he_normal):
-    """[W_1, b_1, W_2, b_2, ...] with your weights, zero biases; the last W is multiplied by `last`."""
+    """[W_1, b_1, W_2, b_2, ...]: your weights, the last times `last`, and zero biases."""
     generator = torch.Generator().manual_seed(seed)
     params = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         params += [draw(n_in, n_out, generator=generator), torch.zeros(n_out)]
     params[-2] = last * params[-2]
     return params
@@ -613,10 +646,12 @@ for last in [1.0, 0.1, 0.0]:
     print(f"last weights times {last}: loss {loss:.4f} at the start (ln 10 = {math.log(10):.4f})")
 
 # %% [markdown]
-# It does not: He is made for layers with a ReLU after them, and there is none after the last. Logits of
-# deviation above 1 are confident guesses, and wrong nine times in ten. Scaling the last layer down repairs it,
-# and even a last layer of zeros trains, because the layers below break the symmetry. **A loss far above
-# $\ln K$ at the first step means a last layer that is too large, or a bug**: the cheapest test there is.
+# It does not: He is made for layers with a ReLU after them, and there is none after the last.
+# Logits of deviation above 1 are confident guesses, and wrong nine times in ten. Scaling the
+# last layer down repairs it, and even a last layer of zeros trains, because the layers below
+# break the symmetry.
+# **A loss far above $\ln K$ at the first step means a last layer that is too large, or a bug**:
+# the cheapest test there is.
 
 # %% [markdown]
 # ## 4. Steps: gradient descent and momentum
@@ -627,21 +662,23 @@ for last in [1.0, 0.1, 0.0]:
 # new_param = some_step(param, grad, state, lr, ...)
 # ```
 #
-# * `param` and `grad` are float tensors of the same shape and dtype. Neither is modified; the new parameter
-#   is returned and has the same shape and dtype.
-# * `state` is a dictionary that belongs to one parameter. It is empty at the first call; the function
-#   changes it in place, keeps there whatever it has to remember, and finds it again at the next call. The
-#   caller never looks inside, so the keys are yours. Two parameters have two dictionaries.
-# * `lr` is the rate $\eta$ for this very step and may be another at the next: schedules depend on it.
+# * `param` and `grad` are float tensors of the same shape and dtype. Neither is modified; the
+#   new parameter is returned and has the same shape and dtype.
+# * `state` is a dictionary that belongs to one parameter. It is empty at the first call; the
+#   function changes it in place, keeps there whatever it has to remember, and finds it again at
+#   the next call. The caller never looks inside, so the keys are yours. Two parameters have two
+#   dictionaries.
+# * `lr` is the rate $\eta$ for this very step and may be another at the next: schedules depend
+#   on it.
 # * torch.optim may not be used. Where textbooks differ, torch's convention holds.
 
 # %% [markdown] heading="sgd"
 # ### Exercise {number} · SGD, momentum, Nesterov, weight decay ({points} points, about 15 min)
 #
-# Plain gradient descent takes $\boldsymbol\theta \leftarrow \boldsymbol\theta - \eta\,\mathbf g$ with
-# $\mathbf g = \partial L/\partial\boldsymbol\theta$ on a mini-batch. In a long narrow valley it zigzags
-# across and creeps along. Momentum (Polyak 1964) steps along a sum of the past gradients that fades by
-# $\mu$ a step: what alternates cancels, what persists adds up.
+# Plain gradient descent takes $\boldsymbol\theta \leftarrow \boldsymbol\theta - \eta\,\mathbf g$
+# with $\mathbf g = \partial L/\partial\boldsymbol\theta$ on a mini-batch. In a long narrow
+# valley it zigzags across and creeps along. Momentum (Polyak 1964) steps along a sum of the past
+# gradients that fades by $\mu$ a step: what alternates cancels, what persists adds up.
 #
 # $$\begin{aligned}
 # \mathbf g_t &= \frac{\partial L}{\partial\boldsymbol\theta} + \lambda\,\boldsymbol\theta_t
@@ -652,9 +689,10 @@ for last in [1.0, 0.1, 0.0]:
 #    && \text{Nesterov, with the new } \mathbf v_t
 # \end{aligned}$$
 #
-# Two points where sources differ. Sutskever et al. (2013) put the rate inside, $\mathbf v_t =
-# \mu\mathbf v_{t-1} - \eta_t\mathbf g_t$: the same while $\eta$ is constant, not when it changes. And some
-# weigh the new gradient by $1 - \mu$. Here, as in torch, neither.
+# Two points where sources differ. Sutskever et al. (2013) put the rate inside,
+# $\mathbf v_t = \mu\mathbf v_{t-1} - \eta_t\mathbf g_t$: the same while $\eta$ is constant, not
+# when it changes. And some weigh the new gradient by $1 - \mu$. Here, as in torch, neither.
+
 
 # %% exercise="sgd"
 def sgd_step(
@@ -696,18 +734,21 @@ expect(first, [0.95], "sgd_step: momentum, first step")
 expect(second, [0.70], "sgd_step: momentum, second step")
 state = {}
 first = sgd_step(one, torch.tensor([0.5]), state, lr=0.1, momentum=0.5, nesterov=True)  # 0.5 + 0.25
-second = sgd_step(first, torch.tensor([1.0]), state, lr=0.2, momentum=0.5, nesterov=True)  # 1 + 0.625
+second = sgd_step(
+    first, torch.tensor([1.0]), state, lr=0.2, momentum=0.5, nesterov=True
+)  # 1 + 0.625
 expect(second, [0.60], "sgd_step: Nesterov, second step")
 pulled = sgd_step(torch.tensor([2.0]), torch.zeros(1), {}, lr=0.5, weight_decay=0.1)
 expect(pulled, [1.9], "sgd_step: weight decay, no gradient")  # 2 - 0.5 · 0.2
 
 # %% [markdown]
-# With this you can train. `update` is one step of the whole network: loss, gradients, a step for each parameter,
-# with a dictionary for each. `train` repeats it on batches drawn at random.
+# With this you can train. `update` is one step of the whole network: loss, gradients, a step for
+# each parameter, with a dictionary for each. `train` repeats it on batches drawn at random.
+
 
 # %%
 def update(params, states, x, y, step, lr, loss_scale=1.0, **options) -> tuple[list[Tensor], float]:
-    """One step on the batch (x, y); returns the new parameters and the (unscaled) loss before it."""
+    """One step on the batch (x, y); returns the new parameters and the loss before it."""
     params = [param.detach().requires_grad_() for param in params]
     loss = F.cross_entropy(forward(params, x), y)
     grads = torch.autograd.grad(loss_scale * loss, params)
@@ -719,7 +760,14 @@ def update(params, states, x, y, step, lr, loss_scale=1.0, **options) -> tuple[l
     return params, loss.item()
 
 
-def train(step: Callable, rate: Callable[[int], float], steps: int, hidden=(64, 64), draw=he_normal, **options):
+def train(
+    step: Callable,
+    rate: Callable[[int], float],
+    steps: int,
+    hidden=(64, 64),
+    draw=he_normal,
+    **options,
+):
     """Train an MLP on the digits with your parts; returns its parameters and each batch's loss."""
     (x, y), _, _ = standardized_digits()
     params, losses = init_mlp([64, *hidden, 10], last=0.1, draw=draw), []
@@ -745,8 +793,10 @@ def smooth(losses: list[float], window: int = 20) -> Tensor:
 
 
 # %% [markdown]
-# **How much of momentum is momentum?** The usual demonstration takes some rate, adds $\mu = 0.9$ and shows
-# how much faster the loss falls. Guess before you run: what is missing from that comparison?
+# **How much of momentum is momentum?** The usual demonstration takes some rate, adds $\mu = 0.9$
+# and shows how much faster the loss falls. Guess before you run: what is missing from that
+# comparison?
+
 
 # %%
 def momentum_question(steps: int):
@@ -766,13 +816,14 @@ momentum_question(300 if FULL else 4)
 
 # %% [markdown]
 # The two lower curves lie on each other. While the gradient hardly changes, $\mathbf v$ grows to
-# $\mathbf g\,(1 + \mu + \mu^2 + \dots) = \mathbf g/(1-\mu)$, ten times the gradient at $\mu = 0.9$: **most of
-# what the usual demonstration shows is a rate ten times larger.** Compare optimisers each at its own best
-# rate.
+# $\mathbf g\,(1 + \mu + \mu^2 + \dots) = \mathbf g/(1-\mu)$, ten times the gradient at
+# $\mu = 0.9$: **most of what the usual demonstration shows is a rate ten times larger.** Compare
+# optimisers each at its own best rate.
 #
-# What momentum truly adds shows in a narrow valley, here $L = \tfrac12(w_1^2 + 100\,w_2^2)$. Plain descent
-# multiplies $w_2$ by $1 - 100\,\eta$ at each step and diverges beyond $\eta = 0.02$, so the tenfold rate is not to
-# be had.
+# What momentum truly adds shows in a narrow valley, here $L = \tfrac12(w_1^2 + 100\,w_2^2)$.
+# Plain descent multiplies $w_2$ by $1 - 100\,\eta$ at each step and diverges beyond
+# $\eta = 0.02$, so the tenfold rate is not to be had.
+
 
 # %%
 def valley(lr: float, steps: int = 100, **options) -> float:
@@ -801,23 +852,28 @@ for label, lr, options in [
 # %% [markdown] heading="schedules"
 # ### Exercise {number} · Four schedules ({points} points, about 15 min)
 #
-# **Steps.** Multiply by $\gamma$ after every $S$ updates: $\eta_t = \eta_0\,\gamma^{\lfloor t/S \rfloor}$. The
-# first $S$ updates ($t = 0 \dots S-1$) have the rate $\eta_0$.
+# **Steps.** Multiply by $\gamma$ after every $S$ updates:
+# $\eta_t = \eta_0\,\gamma^{\lfloor t/S \rfloor}$. The first $S$ updates ($t = 0 \dots S-1$) have
+# the rate $\eta_0$.
 #
-# **Cosine** (Loshchilov and Hutter 2017, eq. 5, without restarts): half a cosine from $\eta_0$ at $t = 0$ to
-# $\eta_T$ at $t = T$, then constant at $\eta_T$:
-# $$\eta_t = \eta_T + \tfrac12(\eta_0 - \eta_T)\left(1 + \cos\frac{\pi t}{T}\right) \text{ for } t \le T,
+# **Cosine** (Loshchilov and Hutter 2017, eq. 5, without restarts): half a cosine from $\eta_0$
+# at $t = 0$ to $\eta_T$ at $t = T$, then constant at $\eta_T$:
+# $$\eta_t = \eta_T + \tfrac12(\eta_0 - \eta_T)\left(1 + \cos\frac{\pi t}{T}\right)
+# \text{ for } t \le T,
 # \qquad \eta_t = \eta_T \text{ for } t > T.$$
 #
-# **Cyclic** (Smith 2017, "triangular"): straight up from $\eta_\text{low}$ at $t = 0$ to $\eta_\text{high}$ at
-# $t = P$, straight down to $\eta_\text{low}$ at $t = 2P$, and so on. $P$ is *half* a cycle.
+# **Cyclic** (Smith 2017, "triangular"): straight up from $\eta_\text{low}$ at $t = 0$ to
+# $\eta_\text{high}$ at $t = P$, straight down to $\eta_\text{low}$ at $t = 2P$, and so on. $P$
+# is *half* a cycle.
 #
-# **Warm-up** of $W$ updates before another schedule $s$: linear up to $s(0)$, which is reached for the first
-# time at $t = W$. No rate is zero, and $s$ begins where the warm-up ends:
-# $$\eta_t = \frac{t + 1}{W + 1}\, s(0) \text{ for } t < W, \qquad \eta_t = s(t - W) \text{ for } t \ge W.$$
+# **Warm-up** of $W$ updates before another schedule $s$: linear up to $s(0)$, which is reached
+# for the first time at $t = W$. No rate is zero, and $s$ begins where the warm-up ends:
+# $$\eta_t = \frac{t + 1}{W + 1}\, s(0) \text{ for } t < W,
+# \qquad \eta_t = s(t - W) \text{ for } t \ge W.$$
 #
-# Return a Python float. $s$ is never called with a negative number. `torch.optim.lr_scheduler` may not be
-# used.
+# Return a Python float. $s$ is never called with a negative number. `torch.optim.lr_scheduler`
+# may not be used.
+
 
 # %% exercise="schedules"
 def step_decay(step: int, initial: float, step_size: int, gamma: float = 0.1) -> float:
@@ -871,7 +927,9 @@ expect(step_decay(3, 8.0, 3), 0.8, "step_decay: default gamma")
 expect([cosine(t, 1.0, 4, final=0.2) for t in [0, 2, 4, 6]], [1, 0.6, 0.2, 0.2], "cosine: to 0.2")
 expect(cosine(1, 1.0, 3), 0.75, "cosine: a third of the way")  # (1 + cos 60°) / 2
 expect([cyclic(t, 1.0, 3.0, 2) for t in range(6)], [1, 2, 3, 2, 1, 2], "cyclic: half a cycle of 2")
-expect([warmup(t, 3, lambda t: 8.0 - t) for t in range(5)], [2, 4, 6, 8, 7], "warmup: then 8, 7, ...")
+expect(
+    [warmup(t, 3, lambda t: 8.0 - t) for t in range(5)], [2, 4, 6, 8, 7], "warmup: then 8, 7, ..."
+)
 
 # %%
 shapes = {
@@ -890,9 +948,9 @@ plt.show()
 # %% [markdown]
 # ## 6. Steps that adapt
 #
-# One rate for all parameters is a compromise: the weights of a rare pixel get a gradient seldom, those of a
-# common one at every step. Adaptive methods divide each component of the gradient by a measure of its own
-# past size. All operations below are element by element.
+# One rate for all parameters is a compromise: the weights of a rare pixel get a gradient seldom,
+# those of a common one at every step. Adaptive methods divide each component of the gradient by
+# a measure of its own past size. All operations below are element by element.
 
 # %% [markdown] heading="adaptive"
 # ### Exercise {number} · Adagrad and RMSprop ({points} points, about 15 min)
@@ -900,19 +958,22 @@ plt.show()
 # **Adagrad** (Duchi et al. 2011) sums all squared gradients since the beginning,
 #
 # $$\mathbf s_t = \mathbf s_{t-1} + \mathbf g_t^2, \qquad
-# \boldsymbol\theta_{t+1} = \boldsymbol\theta_t - \eta_t \frac{\mathbf g_t}{\sqrt{\mathbf s_t} + \epsilon},
+# \boldsymbol\theta_{t+1} = \boldsymbol\theta_t
+# - \eta_t \frac{\mathbf g_t}{\sqrt{\mathbf s_t} + \epsilon},
 # \qquad \mathbf s_0 = \mathbf 0.$$
 #
-# The sum only grows, so the steps only shrink: good for convex problems, too early an end for networks.
-# **RMSprop** (Hinton's lecture 6e, 2012) forgets with a running mean instead:
+# The sum only grows, so the steps only shrink: good for convex problems, too early an end for
+# networks. **RMSprop** (Hinton's lecture 6e, 2012) forgets with a running mean instead:
 #
 # $$\mathbf s_t = \alpha\,\mathbf s_{t-1} + (1 - \alpha)\,\mathbf g_t^2, \qquad
-# \boldsymbol\theta_{t+1} = \boldsymbol\theta_t - \eta_t \frac{\mathbf g_t}{\sqrt{\mathbf s_t} + \epsilon},
+# \boldsymbol\theta_{t+1} = \boldsymbol\theta_t
+# - \eta_t \frac{\mathbf g_t}{\sqrt{\mathbf s_t} + \epsilon},
 # \qquad \mathbf s_0 = \mathbf 0.$$
 #
-# $\epsilon$ stands *outside* the root (as in torch; elsewhere it is found inside). It keeps $0/0$ from
-# happening: with a zero gradient the parameter stays where it is. Everything else is the convention of
-# part 4.
+# $\epsilon$ stands *outside* the root (as in torch; elsewhere it is found inside). It keeps
+# $0/0$ from happening: with a zero gradient the parameter stays where it is. Everything else is
+# the convention of part 4.
+
 
 # %% exercise="adaptive"
 def adagrad_step(param: Tensor, grad: Tensor, state: dict, lr: float, eps: float = 1e-10) -> Tensor:
@@ -937,7 +998,7 @@ def adagrad_step(param: Tensor, grad: Tensor, state: dict, lr: float, eps: float
 def rmsprop_step(
     param: Tensor, grad: Tensor, state: dict, lr: float, alpha: float = 0.99, eps: float = 1e-8
 ) -> Tensor:
-    """One step of RMSprop; arguments as in `adagrad_step`, `alpha` is the memory of the running mean."""
+    """One step of RMSprop; as `adagrad_step`, with alpha, the memory of the running mean."""
     ### BEGIN SOLUTION
     state["mean"] = alpha * state.get("mean", 0.0) + (1 - alpha) * grad**2
     return param - lr * grad / (state["mean"].sqrt() + eps)
@@ -959,8 +1020,8 @@ outside = rmsprop_step(ten, torch.tensor([2.0]), {}, lr=1.0, alpha=0.75, eps=1.0
 expect(outside, [9.0], "rmsprop_step: eps outside the root")  # 2 / (1 + 1)
 
 # %% [markdown]
-# Before you go on: with the default $\alpha = 0.99$, how long is the very first step of RMSprop, in units of
-# $\eta$, for a gradient of 5? For a gradient of 0.001?
+# Before you go on: with the default $\alpha = 0.99$, how long is the very first step of RMSprop,
+# in units of $\eta$, for a gradient of 5? For a gradient of 0.001?
 
 # %%
 for g in [5.0, 0.001]:
@@ -968,29 +1029,32 @@ for g in [5.0, 0.001]:
     print(f"gradient {g}: first step of {step_length:.3f} times the rate")
 
 # %% [markdown]
-# Ten times $\eta$, whatever the gradient: the running mean starts at zero and holds only a hundredth of the
-# first square. Keep that in mind for Adam.
+# Ten times $\eta$, whatever the gradient: the running mean starts at zero and holds only a
+# hundredth of the first square. Keep that in mind for Adam.
 
 # %% [markdown] heading="adadelta"
 # ### Exercise {number} · Adadelta ({points} points, about 20 min)
 #
-# Zeiler (2012) looked at units. A parameter measured in metres has a gradient in 1/metre (per unit of
-# loss), so gradient descent adds 1/metre to metres. Adagrad and RMSprop divide the gradient by a gradient: their
-# steps have no unit at all. Newton's method, gradient over second derivative, has metres. Adadelta restores them
-# by a numerator that is measured in past *steps*:
+# Zeiler (2012) looked at units. A parameter measured in metres has a gradient in 1/metre (per
+# unit of loss), so gradient descent adds 1/metre to metres. Adagrad and RMSprop divide the
+# gradient by a gradient: their steps have no unit at all. Newton's method, gradient over second
+# derivative, has metres. Adadelta restores them by a numerator that is measured in past *steps*:
 #
 # $$\begin{aligned}
 # \mathbf s_t &= \rho\,\mathbf s_{t-1} + (1-\rho)\,\mathbf g_t^2, & \mathbf s_0 &= \mathbf 0\\
-# \boldsymbol\delta_t &= \frac{\sqrt{\mathbf u_{t-1} + \epsilon}}{\sqrt{\mathbf s_t + \epsilon}}\;\mathbf g_t
+# \boldsymbol\delta_t &= \frac{\sqrt{\mathbf u_{t-1} + \epsilon}}{\sqrt{\mathbf s_t + \epsilon}}
+#    \;\mathbf g_t
 #    & &\text{with the \emph{old} } \mathbf u\\
-# \mathbf u_t &= \rho\,\mathbf u_{t-1} + (1-\rho)\,\boldsymbol\delta_t^2, & \mathbf u_0 &= \mathbf 0\\
+# \mathbf u_t &= \rho\,\mathbf u_{t-1} + (1-\rho)\,\boldsymbol\delta_t^2,
+#    & \mathbf u_0 &= \mathbf 0\\
 # \boldsymbol\theta_{t+1} &= \boldsymbol\theta_t - \eta_t\,\boldsymbol\delta_t
 # \end{aligned}$$
 #
-# $\epsilon$ stands *inside* both roots here: without it the first step would be zero, and so would all that
-# follow. The defaults are torch's ($\rho = 0.9$, $\epsilon = 10^{-6}$, $\eta = 1$); Zeiler's paper has
-# $\rho = 0.95$ and no $\eta$. Note that $\mathbf u$ collects $\boldsymbol\delta$, without $\eta$. Everything else
-# is the convention of part 4.
+# $\epsilon$ stands *inside* both roots here: without it the first step would be zero, and so
+# would all that follow. The defaults are torch's ($\rho = 0.9$, $\epsilon = 10^{-6}$,
+# $\eta = 1$); Zeiler's paper has $\rho = 0.95$ and no $\eta$. Note that $\mathbf u$ collects
+# $\boldsymbol\delta$, without $\eta$. Everything else is the convention of part 4.
+
 
 # %% exercise="adadelta"
 def adadelta_step(
@@ -1033,15 +1097,16 @@ expect(third, [0.6 - 0.6 * math.sqrt(13 / 9 / 5)], "adadelta_step: third step") 
 # %% [markdown] heading="adam"
 # ### Exercise {number} · Adam and AdamW ({points} points, about 30 min)
 #
-# Adam (Kingma and Ba 2015, algorithm 1) joins momentum and RMSprop: a running mean of the gradient over the
-# root of a running mean of its square. And it repairs the start. If the gradient were constant, then, from
-# $\mathbf m_0 = \mathbf 0$,
+# Adam (Kingma and Ba 2015, algorithm 1) joins momentum and RMSprop: a running mean of the
+# gradient over the root of a running mean of its square. And it repairs the start. If the
+# gradient were constant, then, from $\mathbf m_0 = \mathbf 0$,
 #
-# $$\mathbf m_t = (1-\beta_1)\sum_{i=1}^{t}\beta_1^{\,t-i}\,\mathbf g = (1 - \beta_1^t)\,\mathbf g,$$
+# $$\mathbf m_t = (1-\beta_1)\sum_{i=1}^{t}\beta_1^{\,t-i}\,\mathbf g
+# = (1 - \beta_1^t)\,\mathbf g,$$
 #
 # too small by the known factor $1 - \beta_1^t$. Dividing by it is called bias correction. With
-# $\mathbf g_t = \partial L/\partial\boldsymbol\theta + \lambda\boldsymbol\theta_t$ and $t = 1$ at the first
-# step:
+# $\mathbf g_t = \partial L/\partial\boldsymbol\theta + \lambda\boldsymbol\theta_t$ and $t = 1$
+# at the first step:
 #
 # $$\begin{aligned}
 # \mathbf m_t &= \beta_1\mathbf m_{t-1} + (1-\beta_1)\,\mathbf g_t, &
@@ -1054,15 +1119,16 @@ expect(third, [0.6 - 0.6 * math.sqrt(13 / 9 / 5)], "adadelta_step: third step") 
 #
 # The first step is $\eta\cdot\operatorname{sign}(\mathbf g)$ (up to $\epsilon$): work it out.
 #
-# **AdamW** (Loshchilov and Hutter 2019) takes the decay out of $\mathbf g$, where Adam divides it by
-# $\sqrt{\hat{\mathbf v}}$ with everything else, and shrinks the parameter itself: the same step with
-# $\mathbf g_t = \partial L/\partial\boldsymbol\theta$ and
+# **AdamW** (Loshchilov and Hutter 2019) takes the decay out of $\mathbf g$, where Adam divides
+# it by $\sqrt{\hat{\mathbf v}}$ with everything else, and shrinks the parameter itself: the same
+# step with $\mathbf g_t = \partial L/\partial\boldsymbol\theta$ and
 #
 # $$\boldsymbol\theta_{t+1} = (1 - \eta_t\lambda)\,\boldsymbol\theta_t
 #    - \eta_t\,\frac{\hat{\mathbf m}_t}{\sqrt{\hat{\mathbf v}_t} + \epsilon}.$$
 #
-# This is torch's form; the paper's decay has the schedule's factor in place of all of $\eta_t$. Everything else
-# is the convention of part 4.
+# This is torch's form; the paper's decay has the schedule's factor in place of all of $\eta_t$.
+# Everything else is the convention of part 4.
+
 
 # %% exercise="adam"
 def adam_step(
@@ -1111,7 +1177,7 @@ def adamw_step(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Tensor:
-    """One step of AdamW; the decay shrinks the parameter by lr * weight_decay, outside the gradient."""
+    """One step of AdamW: the parameter itself shrinks by the factor 1 - lr * weight_decay."""
     ### BEGIN SOLUTION
     shrunk = (1 - lr * weight_decay) * param
     return adam_step(shrunk, grad, state, lr, betas, eps)
@@ -1131,8 +1197,8 @@ decayed = adamw_step(two, torch.zeros(1), {}, lr=0.5, weight_decay=0.1)
 expect(decayed, [1.9], "adamw_step: decay, no gradient")  # 2 · (1 - 0.05)
 
 # %% [markdown]
-# What does each method make of the simplest input, a gradient that is always 1? The picture shows the length of
-# its steps, over $\eta$.
+# What does each method make of the simplest input, a gradient that is always 1? The picture
+# shows the length of its steps, over $\eta$.
 
 # %%
 STEPS = {
@@ -1155,15 +1221,15 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Adam's line is flat at 1: that is bias correction. RMSprop without it begins with a step of 10. Adagrad falls
-# as $1/\sqrt t$; Adadelta has to find its scale, from $\sqrt\epsilon$ upwards; momentum rises to
-# $1/(1-\mu) = 10$, the tenfold rate of part 4.
+# Adam's line is flat at 1: that is bias correction. RMSprop without it begins with a step of 10.
+# Adagrad falls as $1/\sqrt t$; Adadelta has to find its scale, from $\sqrt\epsilon$ upwards;
+# momentum rises to $1/(1-\mu) = 10$, the tenfold rate of part 4.
 
 # %% [markdown]
 # ## 7. Everything together
 #
-# First the fair comparison: each optimiser tries four rates, and the one with the lowest *validation* loss
-# counts. A comparison at one common rate would only say whom that rate suits.
+# First the fair comparison: each optimiser tries four rates, and the one with the lowest
+# *validation* loss counts. A comparison at one common rate would only say whom that rate suits.
 
 # %%
 CONTESTANTS = {
@@ -1177,13 +1243,13 @@ CONTESTANTS = {
 
 
 def compare(steps: int):
-    train_split, valid_split, _ = standardized_digits()
+    _, valid_split, _ = standardized_digits()
     for name, (step, options, rates) in CONTESTANTS.items():
         runs = []
         for lr in rates if FULL else rates[:1]:
             params, losses = train(step, lambda t, lr=lr: lr, steps, **options)
             runs.append((score(params, valid_split), lr, losses))
-        (loss, accuracy), lr, losses = min(runs, key=lambda run: run[0][0])
+        (_, accuracy), lr, losses = min(runs, key=lambda run: run[0][0])
         spread = "  ".join(f"{run[0][0]:5.3f}" for run in runs)
         print(f"{name:9s} validation loss by rate: {spread}   best {lr:6}: {accuracy:.1%} right")
         plt.semilogy(smooth(losses), label=f"{name}, {lr}")
@@ -1195,12 +1261,15 @@ def compare(steps: int):
 compare(250 if FULL else 2)
 
 # %% [markdown]
-# At their best rates the methods end close together; they differ in how wide the range of good rates is, and in
-# the first fifty steps. That is most of what an adaptive method buys on a small problem: less search.
+# At their best rates the methods end close together; they differ in how wide the range of good
+# rates is, and in the first fifty steps. That is most of what an adaptive method buys on a small
+# problem: less search.
 #
-# **A question about the loss.** Somebody reports the loss in other units, as a sum over 100 pixels in place of a
-# mean or as a mean in place of a sum: it is multiplied by 100, or by 0.01. For SGD this is a change of the rate.
-# Adam divides the gradient by its own size, so it should not matter. Does it, with weight decay?
+# **A question about the loss.** Somebody reports the loss in other units, as a sum over 100
+# pixels in place of a mean or as a mean in place of a sum: it is multiplied by 100, or by 0.01.
+# For SGD this is a change of the rate. Adam divides the gradient by its own size, so it should
+# not matter. Does it, with weight decay?
+
 
 # %%
 def loss_scale_question(steps: int):
@@ -1220,20 +1289,23 @@ def loss_scale_question(steps: int):
 loss_scale_question(300 if FULL else 3)
 
 # %% [markdown]
-# AdamW gives three times the same network. Adam with L2 gives three different ones, and the last is dead: its loss is
-# $\ln 10$. The penalty's gradient $\lambda\boldsymbol\theta$ is divided by $\sqrt{\hat{\mathbf v}}$, which grows with
-# the scale of the loss, so a hundredfold loss has a hundredth of the decay, and a loss of a hundredth drowns in it.
-# For SGD, L2 penalty and decay are the same thing (with $\lambda$ rescaled by $\eta$); for Adam they are not, and this
-# is the whole of AdamW.
+# AdamW gives three times the same network. Adam with L2 gives three different ones, and the last
+# is dead: its loss is $\ln 10$. The penalty's gradient $\lambda\boldsymbol\theta$ is divided by
+# $\sqrt{\hat{\mathbf v}}$, which grows with the scale of the loss, so a hundredfold loss has a
+# hundredth of the decay, and a loss of a hundredth drowns in it. For SGD, L2 penalty and decay
+# are the same thing (with $\lambda$ rescaled by $\eta$); for Adam they are not, and this is the
+# whole of AdamW.
 
 # %% [markdown]
 # ### A digit reader of your own
 #
-# Now the final training: your standardisation, ReLU and its derivative, He weights, AdamW, warm-up and cosine.
-# `course.training.fit` shuffles, counts the epochs (passes over the data) and watches the validation loss: after ten
-# epochs without a better one it stops, and the parameters of the best epoch are put back (*early stopping*). The
-# test split is used once, at the end. Beside the network stand two baselines: *nearest mean* gives an image the class
-# whose mean image is nearest; *softmax regression* is the same training without hidden layers.
+# Now the final training: your standardisation, ReLU and its derivative, He weights, AdamW,
+# warm-up and cosine. `course.training.fit` shuffles, counts the epochs (passes over the data)
+# and watches the validation loss: after ten epochs without a better one it stops, and the
+# parameters of the best epoch are put back (*early stopping*). The test split is used once, at
+# the end. Beside the network stand two baselines: *nearest mean* gives an image the class whose
+# mean image is nearest; *softmax regression* is the same training without hidden layers.
+
 
 # %%
 def train_well(hidden: tuple[int, ...], epochs: int) -> tuple[list[Tensor], History]:
@@ -1280,7 +1352,7 @@ def show_examples(params: list[Tensor]):
     confidence, guess = forward(params, x).softmax(1).max(1)
     order = confidence.argsort(descending=True)
     right, wrong = order[guess[order] == y[order]][:10], order[guess[order] != y[order]][:10]
-    fig, axes = plt.subplots(2, 10, figsize=(9, 2.3))
+    _, axes = plt.subplots(2, 10, figsize=(9, 2.3))
     for ax in axes.flat:
         ax.axis("off")
     for row, chosen in zip(axes, [right, wrong], strict=True):
@@ -1293,7 +1365,7 @@ def show_examples(params: list[Tensor]):
 # %%
 def final(epochs: int):
     _, _, test_split = standardized_digits()
-    fig, ax = plt.subplots(figsize=(6, 3))
+    _, ax = plt.subplots(figsize=(6, 3))
     results = {"nearest mean": (nearest_mean(), 640)}
     for name, hidden in {"softmax regression": (), "network": (64, 64)}.items():
         params, history = train_well(hidden, epochs)
@@ -1312,16 +1384,18 @@ def final(epochs: int):
 final(50 if FULL else 1)
 
 # %% [markdown]
-# The goal was 95 % on digits never seen, from parts that you wrote. Look at the mistakes: some of them you would
-# make too. And look at the baselines before you praise the network: nearest mean is there after no training at all,
-# and the error bars of three hundred test images are wide enough for a point of accuracy to mean little.
+# The goal was 95 % on digits never seen, from parts that you wrote. Look at the mistakes: some
+# of them you would make too. And look at the baselines before you praise the network: nearest
+# mean is there after no training at all, and the error bars of three hundred test images are
+# wide enough for a point of accuracy to mean little.
 
 # %% [markdown]
 # ### Your experiment
 #
-# Change one thing at a time in the cell below and predict the result before you run it. Suggestions: sigmoid with
-# three and with eight hidden layers; `draw=xavier_uniform`; no warm-up with Nesterov at rate 0.3, then with
-# `warmup` over 50 steps; the cyclic schedule.
+# Change one thing at a time in the cell below and predict the result before you run it.
+# Suggestions: sigmoid with three and with eight hidden layers; `draw=xavier_uniform`; no warm-up
+# with Nesterov at rate 0.3, then with `warmup` over 50 steps; the cyclic schedule.
+
 
 # %%
 def experiment(steps: int):
@@ -1345,21 +1419,29 @@ experiment(300 if FULL else 2)
 # %% [markdown]
 # ## Summary
 #
-# 1. Standardise with the training split's statistics; a loss that stays at $\ln K$ says that nothing is learned.
-# 2. An activation's derivative multiplies the gradient at each layer: at most ¼ for the sigmoid, 0 or 1 for ReLU.
-# 3. Weights of variance $2/n_\text{in}$ (He, ReLU) or $2/(n_\text{in} + n_\text{out})$ (Xavier) keep signals level.
-# 4. Momentum is mostly a larger rate that narrow valleys tolerate; Adam is momentum over RMSprop with its start
-#    repaired; AdamW takes the decay out of the division.
-# 5. Compare optimisers at their own best rates, choose on validation data, and warm up, then decay.
+# 1. Standardise with the training split's statistics; a loss that stays at $\ln K$ says that
+#    nothing is learned.
+# 2. An activation's derivative multiplies the gradient at each layer: at most ¼ for the sigmoid,
+#    0 or 1 for ReLU.
+# 3. Weights of variance $2/n_\text{in}$ (He, ReLU) or $2/(n_\text{in} + n_\text{out})$ (Xavier)
+#    keep signals level.
+# 4. Momentum is mostly a larger rate that narrow valleys tolerate; Adam is momentum over RMSprop
+#    with its start repaired; AdamW takes the decay out of the division.
+# 5. Compare optimisers at their own best rates, choose on validation data, and warm up, then
+#    decay.
 #
 # ## In practice, and further reading
 #
-# The library calls are `torch.nn.functional.relu` and its kin, `torch.nn.init`, `torch.optim.SGD` and `AdamW`, and
-# `torch.optim.lr_scheduler`. Transformers are trained with AdamW, warm-up and cosine; convolutional networks often with
-# SGD and momentum. ReLU's smooth relatives GELU and SiLU have replaced it in many large models.
+# The library calls are `torch.nn.functional.relu` and its kin, `torch.nn.init`,
+# `torch.optim.SGD` and `AdamW`, and `torch.optim.lr_scheduler`. Transformers are trained with
+# AdamW, warm-up and cosine; convolutional networks often with SGD and momentum. ReLU's smooth
+# relatives GELU and SiLU have replaced it in many large models.
 #
-# * X. Glorot, Y. Bengio, *Understanding the difficulty of training deep feedforward neural networks*, AISTATS 2010.
+# * X. Glorot, Y. Bengio, *Understanding the difficulty of training deep feedforward neural
+#   networks*, AISTATS 2010.
 # * K. He et al., *Delving deep into rectifiers*, ICCV 2015: section 2.2 is the derivation above.
-# * I. Sutskever et al., *On the importance of initialization and momentum in deep learning*, ICML 2013.
-# * D. Kingma, J. Ba, *Adam*, ICLR 2015; I. Loshchilov, F. Hutter, *Decoupled weight decay regularization*, ICLR 2019.
+# * I. Sutskever et al., *On the importance of initialization and momentum in deep learning*,
+#   ICML 2013.
+# * D. Kingma, J. Ba, *Adam*, ICLR 2015; I. Loshchilov, F. Hutter, *Decoupled weight decay
+#   regularization*, ICLR 2019.
 # * G. Goh, *Why momentum really works*, Distill 2017, https://distill.pub/2017/momentum.

@@ -1,0 +1,214 @@
+"""`course.plots`: each picture says what it has to."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+
+from course import plots
+from course.training import History
+
+
+@pytest.fixture(autouse=True)
+def styled():
+    backend = matplotlib.get_backend()
+    plt.switch_backend("Agg")
+    with matplotlib.rc_context():
+        plots.style()
+        yield
+    plt.close("all")
+    plt.switch_backend(backend)
+
+
+def drawn(figure) -> None:
+    figure.canvas.draw()
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+def legend(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_neighbouring_colours_differ_in_grey():
+    grey = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in plots.COLOURS[:4]]
+    assert all(abs(a - b) > 0.05 for a, b in pairwise(grey))
+    assert len(set(plots.LINES)) == len(set(plots.MARKERS)) == len(plots.COLOURS)
+
+
+def test_curves_of_a_history():
+    history = History(best_epoch=2)
+    for epoch in range(3):
+        history.append(loss=epoch, valid_loss=epoch + 1, valid_accuracy=0.5)
+    figure = history.plot(title="digits")
+    left, right = figure.axes
+    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == (
+        "epoch",
+        "loss",
+        "accuracy",
+    )
+    assert legend(left) == ["train", "valid", "best epoch"]
+    assert legend(right) == ["valid", "best epoch"]
+    assert left.lines[1].get_xydata().tolist() == [[1, 1], [2, 2], [3, 3]]
+    assert left.lines[0].get_linestyle() != left.lines[1].get_linestyle()
+    drawn(figure)
+    (only,) = history.plot("valid_accuracy").axes
+    assert only.get_ylabel() == "accuracy"
+
+
+def test_curves_of_several_runs():
+    figure = plots.curves({"SGD": [3, 2], "Adam": [2, 1]}, ylabel="loss", log=True, xlabel="step")
+    (ax,) = figure.axes
+    assert legend(ax) == ["SGD", "Adam"]
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "step")
+    drawn(figure)
+
+
+def test_curves_of_nothing():
+    with pytest.raises(ValueError, match="history is empty"):
+        plots.curves(History())
+
+
+@pytest.mark.parametrize("shape", [(5, 64), (5, 8, 6), (5, 1, 8, 6), (5, 3, 8, 6), (1, 4)])
+def test_images(shape):
+    count = shape[0]
+    figure = plots.images(torch.rand(shape), titles=range(count), columns=4, title="some")
+    assert [ax.get_title() for ax in figure.axes[:count]] == [str(n) for n in range(count)]
+    assert all(ax.images for ax in figure.axes[:count])
+    assert not any(ax.axison for ax in figure.axes)
+    drawn(figure)
+
+
+def test_images_keep_one_scale_and_are_not_transposed():
+    x = torch.arange(12.0).view(2, 2, 3)
+    first, second = (ax.images[0] for ax in plots.images(x).axes)
+    assert first.get_clim() == second.get_clim() == (0, 11)
+    assert second.get_array().tolist() == x[1].tolist()
+
+
+def test_images_refuse():
+    with pytest.raises(ValueError, match="cannot draw images of shape"):
+        plots.images(torch.rand(3, 7))
+    with pytest.raises(ValueError, match="1 titles for 2 images"):
+        plots.images(torch.rand(2, 4), titles=["a"])
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda q: torch.stack([-q[:, 0], q[:, 0]], dim=1),
+        lambda q: q[:, 0],
+        lambda q: q[:, :1],
+        lambda q: (q[:, 0] > 0).long(),
+        lambda q: (q[:, 0] > 0).numpy(),
+        lambda q: torch.nn.Linear(2, 2).requires_grad_()(q) * 0 + q * torch.tensor([0.0, 1.0]),
+    ],
+)
+def test_boundary(predict):
+    x = torch.tensor([[-1.0, -2.0], [1.0, 2.0], [0.5, 1.0]])
+    calls = []
+
+    def counted(points):
+        calls.append(points)
+        return predict(points)
+
+    ax = plots.boundary(counted, x, torch.tensor([0, 1, 1]), resolution=20)
+    (grid,) = calls
+    assert (grid.shape, grid.dtype) == ((400, 2), torch.float32)
+    assert grid.min(0).values.allclose(torch.tensor([-1.2, -2.4]))
+    assert legend(ax) == ["class 0", "class 1"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_1$", "$x_2$")
+    drawn(ax.figure)
+
+
+def test_boundary_regions_lie_where_predicted():
+    x = torch.tensor([[-1.0, 0.0], [1.0, 4.0]])
+    ax = plots.boundary(lambda q: q[:, 1] - 1.0, x, torch.tensor([0, 1]), resolution=101)
+    line = np.concatenate([path.vertices for path in ax.collections[1].get_paths()])
+    assert np.allclose(line[:, 1], 1.0, atol=0.05)
+
+
+def test_histograms():
+    layers = {
+        "first": torch.randn(1000),
+        "second": torch.tensor([torch.nan, 1.0]),
+        "none": torch.empty(0),
+    }
+    figure = plots.histograms(layers, xlabel="activation")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[0] == f"first\nstd {layers['first'].std(correction=0):.2g}"
+    assert titles[1:] == ["second\nstd 0", "none\nno finite value"]
+    heights = [sum(bar.get_height() for bar in ax.patches) for ax in figure.axes]
+    assert heights == pytest.approx([1.0, 0.5, 0.0])
+    drawn(figure)
+    drawn(plots.histograms([torch.zeros(3)]))
+    with pytest.raises(ValueError, match="there are no layers"):
+        plots.histograms([])
+
+
+class Value:
+    def __init__(self, data, parents=(), op="", label=""):
+        self.data, self.grad, self.parents, self.op, self.label = data, 0.0, parents, op, label
+
+
+def test_graph():
+    x, y, z = Value(-2.0, label="x"), Value(5.0, label="y"), Value(-4.0, label="z")
+    q = Value(3.0, (x, y), "+", "q")
+    f = Value(-12.0, (q, z), "*")
+    f.grad = 1.0
+    ax = plots.graph(f)
+    assert sorted(texts(ax)) == sorted(
+        [
+            "x\ndata -2\ngrad 0",
+            "y\ndata 5\ngrad 0",
+            "z\ndata -4\ngrad 0",
+            "q (+)\ndata 3\ngrad 0",
+            "*\ndata -12\ngrad 1",
+        ]
+    )
+    column = {text.get_text()[0]: text.get_position()[0] for text in ax.texts if text.get_text()}
+    assert column == {"x": 0, "y": 0, "q": 1, "z": 1, "*": 2}
+    arrows = [text for text in ax.texts if not text.get_text()]
+    assert len(arrows) == 4
+    drawn(ax.figure)
+
+
+def test_graph_boxes_never_overlap_and_long_arrows_pass_beside_them():
+    values = [Value(float(i), label=f"v{i}") for i in range(3)]
+    for i in range(8):
+        values.append(Value(0.0, (values[-1], values[i % 3], values[-1]), "*", f"r{i}"))
+    ax = plots.graph(values[-1])
+    boxes = [text.get_position() for text in ax.texts if text.get_text()]
+    assert len(boxes) == 11
+    assert len(set(boxes)) == 11
+    for line in ax.lines:
+        inner = line.get_xydata()[1:]
+        for x, y in inner:
+            assert all(abs(y - by) >= 1 - 1e-9 for bx, by in boxes if abs(x - bx) < 0.33)
+    drawn(ax.figure)
+
+
+def test_graph_of_a_single_value_and_odd_contents():
+    ax = plots.graph(Value(None))
+    assert texts(ax) == ["data ?\ngrad 0"]
+    drawn(ax.figure)
+
+
+def test_graph_refuses():
+    node = Value(1.0)
+    for _ in range(5000):
+        node = Value(1.0, (node,), "+")
+    with pytest.raises(ValueError, match="more than 60 values"):
+        plots.graph(node)
+    loop = Value(1.0)
+    loop.parents = (Value(1.0, (loop,)),)
+    with pytest.raises(ValueError, match="cycle"):
+        plots.graph(loop)
