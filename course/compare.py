@@ -71,13 +71,16 @@ def difference(
     Raises:
         TypeError: `desired` is of a type that cannot be compared.
     """
-    return _compare(actual, desired, "", _Rules(rtol, atol, dtype))
+    try:
+        return _compare(actual, desired, "", _Rules(rtol, atol, dtype))
+    except _Unreadable as error:  # of the actual value it has become a message already
+        raise TypeError(f"cannot compare with {error}") from None
 
 
 def _compare(actual: object, desired: object, path: str, rules: _Rules) -> str | None:
     actual, desired = _exact(actual), _exact(desired)
     if type(desired) is list:
-        array = _from_list(desired, mixed=_is_array(actual))
+        array = _from_list(desired, mixed=_is_array(actual), scalars=not rules.dtype)
         if array is None:
             return _compare_lists(actual, desired, path, rules)
         return _at(path, _compare_arrays(actual, desired, array, rules))
@@ -271,14 +274,15 @@ def _wrong_dtype(actual: str, desired: str) -> str | None:
 # ---- nested lists of numbers
 
 
-def _from_list(values: list[Any], *, mixed: bool) -> _Array | None:
+def _from_list(values: list[Any], *, mixed: bool, scalars: bool) -> _Array | None:
     """The array of a rectangular list of numbers, else None.
 
-    Integers among floats count only with `mixed`: element by element, integers stay exact.
+    Integers among floats count only with `mixed`: element by element, integers stay exact. Tensors
+    of shape () count only with `scalars`: element by element, each keeps its dtype.
     """
     shape = _shape(values)
     numbers: list[Any] = []
-    if shape is None or _flatten(values, shape, "", numbers, arrays=False) is not None:
+    if shape is None or _flatten(values, shape, "", numbers, 0 if scalars else -1) is not None:
         return None
     kinds = {"int" if isinstance(n, int) else "float" for n in numbers}
     large = any(isinstance(n, int) and not -(2**63) <= n < 2**63 for n in numbers)
@@ -311,24 +315,28 @@ def _shape(value: object, depth: int = 0) -> tuple[int, ...] | None:
 
 
 def _flatten(
-    value: object, shape: tuple[int, ...], path: str, numbers: list[Any], *, arrays: bool = True
+    value: object, shape: tuple[int, ...], path: str, numbers: list[Any], array_dims: int
 ) -> str | None:
-    """Append the numbers of nested lists of a given shape; a message where they differ."""
+    """Append the numbers of nested lists of a given shape; a message where they differ.
+
+    Arrays in the lists are read if they have at most `array_dims` dimensions.
+    """
     value = _exact(value)
     if _is_number(value) and not shape and not _is_too_large(value):
         numbers.append(value)
         return None
-    if arrays and _is_array(value):
+    if _is_array(value) and len(shape) <= array_dims:
         array = _as_array(value)
         if array.shape != shape:
             return _at(path, _wrong_shape(array.shape, shape))
-        numbers.extend(array.load().flatten().tolist())
+        found = array.load().flatten().tolist()
+        numbers.extend(map(bool, found) if array.dtype == "bool" else found)
         return None
     expected = f"a list of {shape[0]}" if shape else "a number"
     if not shape or type(value) is not list or len(value) != shape[0]:
         return _at(path, f"got {describe(value)}, expected {expected}")
     for index, item in enumerate(value):
-        message = _flatten(item, shape[1:], f"{path}[{index}]", numbers, arrays=arrays)
+        message = _flatten(item, shape[1:], f"{path}[{index}]", numbers, array_dims)
         if message:
             return message
     return None
@@ -343,7 +351,7 @@ def _read(value: object, shape: tuple[int, ...]) -> _Array | str:
         text = "too deeply nested" if found is None else _wrong_shape(found, shape)
         return text
     numbers: list[Any] = []
-    message = _flatten(value, shape, "", numbers)
+    message = _flatten(value, shape, "", numbers, len(shape))
     if message and found != shape:
         return _wrong_shape(found, shape)
     return message or _Array(shape, _list_dtype(numbers), lambda: _pack(numbers, shape))

@@ -5,9 +5,14 @@ pyplot is imported with the first figure, not with the style: it takes longer th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito, "Color Universal Design" (2008); dark and light alternate, so that neighbours
 # differ in grey too. Yellow is left out: it vanishes on white.
@@ -71,3 +76,10 @@ def new_figure(width: float, height: float) -> Figure:
     import matplotlib.pyplot as plt
 
     return plt.figure(FigureClass=Picture, figsize=(width, height), layout="constrained")
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that the axes are in, also where they are in a subfigure."""
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)  # only None for axes that were removed
+    return figure

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from course.figures import COLOURS, new_figure
+from course.figures import COLOURS, figure_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # One column is 1.45 inches wide, one row 0.72 inches high; half a box in those units:
 _COLUMN, _ROW = 1.45, 0.72
@@ -19,7 +20,7 @@ _HALF_WIDTH, _HALF_HEIGHT = 0.32, 0.37
 _Place = tuple[int, int]
 
 
-def graph(root: Any, *, ax: Axes | None = None, max_nodes: int = 60) -> Axes:
+def graph(root: Any, *, ax: Axes | None = None, max_nodes: int = 60) -> Figure:
     """Draw the computational graph that ends in `root`, from left to right.
 
     Each box shows the label and operation of a value, its data and its gradient; results are grey,
@@ -32,7 +33,7 @@ def graph(root: Any, *, ax: Axes | None = None, max_nodes: int = 60) -> Axes:
         max_nodes: larger graphs are refused.
 
     Returns:
-        The axes.
+        The figure.
 
     Raises:
         ValueError: the graph has more than `max_nodes` values, or a cycle.
@@ -52,7 +53,7 @@ def graph(root: Any, *, ax: Axes | None = None, max_nodes: int = 60) -> Axes:
         _arrow(ax, [(place[1], at[place]) for place in chain], bend=0.3 if twice else 0.0)
     for node in nodes:
         _box(ax, node, column[id(node)], at[id(node), column[id(node)]])
-    return ax
+    return figure_of(ax)
 
 
 def _topological(root: Any, max_nodes: int) -> list[Any]:

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course.figures import COLOURS, LINES, MARKERS, Picture, new_figure, style
+from course.figures import COLOURS, LINES, MARKERS, Picture, figure_of, new_figure, style
 from course.graphs import graph
 
 if TYPE_CHECKING:
@@ -81,11 +81,13 @@ def curves(
         panels.setdefault(kind, {})[key] = _array(values[key])
     if not panels:
         raise ValueError("nothing to draw: the history is empty")
+    # A split looks the same in every panel and every figure.
+    numbers = {} if ylabel else {"train": 0, "valid": 1, "test": 2}
     figure = figure or new_figure(3.5 * len(panels) if len(panels) > 1 else 5.0, 2.6)
     for ax, (kind, lines) in zip(_row(figure, len(panels)), panels.items(), strict=True):
-        for number, (key, line) in enumerate(lines.items()):
+        for key, line in lines.items():
             label = key if ylabel else _label(key, kind)
-            _curve(ax, number, line, label)
+            _curve(ax, numbers.setdefault(label, len(numbers)), line, label)
         if best is not None and len(next(iter(lines.values()))) > 1:
             ax.axvline(best, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)), label="best epoch")
         ax.set(xlabel=xlabel, ylabel=kind, yscale="log" if log else "linear")
@@ -187,7 +189,7 @@ def boundary(
     ax: Axes | None = None,
     resolution: int = 120,
     title: str = "",
-) -> Axes:
+) -> Figure:
     """Draw points of the plane and the regions in which each class is predicted.
 
     Args:
@@ -201,7 +203,7 @@ def boundary(
         title: of the axes.
 
     Returns:
-        The axes.
+        The figure.
     """
     points, classes = _array(x), _array(y).astype(int)
     low, high = points.min(0), points.max(0)
@@ -235,7 +237,7 @@ def boundary(
     ax.set(xlabel="$x_1$", ylabel="$x_2$", title=title)
     ax.grid(False)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), handletextpad=0.1)
-    return ax
+    return figure_of(ax)
 
 
 def _classes(output: Any) -> np.ndarray:

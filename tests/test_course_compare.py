@@ -45,6 +45,8 @@ EQUAL = [
     (tensor([1.0, 2.0]), [1.0, 2.0]),
     (tensor([1.0, 2.0]), (1, 2)),
     ([1.0, 2.0], tensor([1.0, 2.0])),
+    (tensor([1.0, 2.0]), [tensor(1.0), np.float32(2)]),
+    ([1.0, 2.0], [tensor(1.0), tensor(2.0)]),
     ((1, 2), tensor([1.0, 2.0])),
     ([[1, 2], (3, 4.0)], tensor([[1.0, 2.0], [3.0, 4.0]])),
     (tensor([1.0, 2.5]), [1, 2.5]),
@@ -197,6 +199,8 @@ DIFFERENT = [
     (torch.float64, torch.float32, "got torch.float64, expected torch.float32"),
     ([1, "a"], [1, "b"], "at [1]: got 'a', expected 'b'"),
     (["a"], ["a", "b"], "1 items, expected 2"),
+    ([tensor(1.0), 3.0], [tensor(1.0), tensor(2.0)], "1 of 2 values is wrong, first at [1]"),
+    ([tensor(True)], [tensor(False)], "first at [0]: got True, expected False"),
     ([11689513, 0.5], [11689512, 0.5], "at [0]: got 11689513, expected 11689512"),
     (["a", ["b", [1.0]]], ["a", ["b", [2.0]]], "at [1][1]: the only value is wrong"),
     ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "at ['a']['b']: 1 of 2 values is wrong"),
@@ -264,6 +268,7 @@ def test_tolerance_is_relative_to_the_desired_value():
         (tensor(3, dtype=torch.int32), 3, None),
         (tensor(3.0, dtype=torch.bfloat16), 3.0, None),
         ([1.0, 2.0], tensor([1.0, 2.0]), None),
+        ([tensor(1.0)], [tensor(1.0).double()], "at [0]: dtype float32, expected float64"),
         ([], torch.empty(0), None),
         ((torch.ones(1), 2), (torch.ones(1), 2), None),
     ],
@@ -274,9 +279,12 @@ def test_dtype_on_request(actual, desired, message):
 
 
 def test_what_cannot_be_desired():
-    for desired in ({1, 2}, object(), range(3)):
+    for desired in ({1, 2}, object(), range(3), [object()]):
         with pytest.raises(TypeError, match="cannot compare with an object of type"):
-            difference(1, desired)
+            difference([1] if isinstance(desired, list) else 1, desired)
+    for desired in (torch.ones(2, device="meta"), np.array(["2020-01-01"], dtype="datetime64[D]")):
+        with pytest.raises(TypeError, match=r"cannot compare with an? (tensor|array)"):
+            difference([1.0, 2.0], desired)
 
 
 def test_describe_never_calls_repr():

@@ -181,6 +181,8 @@ HOSTILE = [
     "</code></pre><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     "<img src='https://evil.example/pixel.png'>",
+    '![</em><script>alert(1)</script>" onload="x](https://evil.example/a.png)',
+    '<img alt="$x$ > <script>alert(1)</script>" src=x>',
     "<img srcset='https://evil.example/a.png 2x' src='//evil.example/b.png'>",
     "<img src='data:image/png;base64,PHNjcmlwdD4='>",
     "<img src='data:text/html;base64,PHNjcmlwdD4='>",
@@ -537,6 +539,27 @@ def test_traceback_in_colours() -> None:
     assert "\x1b" not in html
 
 
+def test_what_grading_adds_for_nbgrader_does_not_show() -> None:
+    marks = new_output(
+        "execute_result", data={"text/plain": "2.75"}, metadata={"autograder": "marks"}
+    )
+    assert "2.75" not in page(answer(), judged(outputs=[marks]))
+    assert "2.75" in page(answer("x", [marks]), judged())
+
+
+def test_of_a_long_traceback_the_end_is_kept() -> None:
+    lines = [
+        "Traceback (most recent call last)",
+        *(f"frame {n};" for n in range(500)),
+        "ValueError: x",
+    ]
+    for output in (error("x", *lines), display(text_plain="\n".join(lines))):
+        text = words(page(answer("f()", [output])))
+        assert "… 442 more lines" in text
+        assert "frame 449;" in text and "frame 444;" not in text
+        assert "✗ stopped with ValueError" in words(page(judged(outputs=[output])))
+
+
 def test_progress_bars_show_their_last_state() -> None:
     html = page(own("x", [stream("\r 10%\r 50%\r100%\ndone", "stderr")]))
     assert words(html, ".stderr") == "100% done"
@@ -559,6 +582,12 @@ def test_markdown_and_its_links() -> None:
     assert only(html, ".text strong").get_text() == "bold"
 
 
+def test_pictures_from_elsewhere_are_described() -> None:
+    source = '![Open in <b>"Colab"](https://a.example/x.svg) <img src="https://a.example/x.png">'
+    text = words(page(own(source, kind="markdown")), ".text")
+    assert text == '[Open in <b>"Colab"] [a picture that is not shown here]'
+
+
 @pytest.mark.parametrize(
     "tex",
     [
@@ -568,6 +597,8 @@ def test_markdown_and_its_links() -> None:
         r"\begin{aligned} a &= b \\ c &= \frac{d}{e} \end{aligned}",
         r"f(x) = \begin{cases} x & x > 0 \\ 0 & \text{else} \end{cases}, \quad x",
         r"A = \begin{pmatrix} 1 & 2 \end{pmatrix} \begin{bmatrix} 3 \\ 4 \end{bmatrix}",
+        r"\boxed{\boldsymbol\theta \mathrel{+}= \sqrt t} \tag{1}",
+        r"\underbrace{\tfrac{h}{2} f''}_{\text{truncation}} + \mathbf g_t",
         r"\mathbf 1[x > 0] \implies W^\top x \le \mathcal{N}(0, \sigma^2)",
     ],
 )
@@ -582,7 +613,7 @@ def test_formulas_are_drawn(tex: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tex", [r"\underbrace{a<b}_{c}", r"\sqrt{" * 90 + "x" + "}" * 90, "x_1_2", "{"]
+    "tex", [r"\overbrace{a<b}^{c}", r"\sqrt{" * 90 + "x" + "}" * 90, "x_1_2", "{"]
 )
 def test_formulas_beyond_reach_stay_readable(tex: str) -> None:
     html = page(own(f"Let ${tex}$ be.", kind="markdown"))

@@ -112,11 +112,10 @@ def test_release_fails_only_at_stubs(
     monkeypatch.setenv("COURSE_PROFILE", "grade")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     done = execute(nbformat.read(notebook, as_version=4), kernel("offline"), tmp_path)
-    failed = [cell for cell in done.cells if errors(cell)]
-    for cell in failed:
-        assert [name for name, _ in errors(cell)] == ["NotImplementedError"], cell
+    found = [(cell.id, *error) for cell in done.cells for error in errors(cell)]
+    assert found and not [entry for entry in found if entry[1] != "NotImplementedError"]
     answers = [cell for cell in done.cells if cell.metadata.get("nbgrader", {}).get("solution")]
-    assert answers and not [cell for cell in answers if errors(cell)]
+    assert answers and not [cell.id for cell in answers if errors(cell)]
     # Nobody has solved anything yet: no visible test passes.
     tests = [cell for cell in done.cells if cell.metadata.get("nbgrader", {}).get("grade")]
-    assert tests and not [cell for cell in tests if not errors(cell)]
+    assert tests and not [cell.id for cell in tests if not errors(cell)]

@@ -401,6 +401,20 @@ def patched_class_with_all_in_one(cells: list[NotebookNode]) -> None:
     cells[9].source = STUBS["scalar"]
 
 
+BASE = "class Base:\n    def __init__(self, data):\n        self.data = data"
+DERIVED = "class Value(Base):\n    pass"
+
+
+def base_class_at_the_bottom(cells: list[NotebookNode]) -> None:
+    cells[9].source = STUBS["scalar"]
+    cells += [new_code_cell(BASE), new_code_cell(DERIVED)]
+
+
+def base_class_in_shared_cell(cells: list[NotebookNode]) -> None:
+    cells[4].source, cells[9].source = STUBS["relu"], STUBS["scalar"]
+    cells.append(new_code_cell(f"{BASE}\n\n{DERIVED}\n\n{SOLUTIONS['relu']}"))
+
+
 def tags(cells: list[NotebookNode]) -> None:
     for cell in cells:
         cell.metadata["tags"] = ["skip-execution", "raises-exception"]
@@ -436,7 +450,7 @@ DAMAGES: list[Callable[[list[NotebookNode]], None]] = [
     indented, lambda_answer, partial_answer, partial_on_top_of_stub, alias_of_helper,
     import_added_to_given, helper_typed_into_given, given_edited_without_metadata,
     broken_scratch_below, scratch_uses_the_name, patched_class, patched_class_with_all_in_one,
-    tags, points, nulls, test_cell_split,
+    base_class_at_the_bottom, base_class_in_shared_cell, tags, points, nulls, test_cell_split,
 ]  # fmt: skip
 
 
@@ -497,6 +511,32 @@ def test_renamed_function_is_found_by_place() -> None:
     assert any("by its place" in note for note in repaired.notes)
 
 
+def test_renamed_function_is_found_by_metadata() -> None:
+    submission = solved()
+    submission.cells[4].source = "def ReLU(x):\n    return max(x, 0)"
+    submission.cells.append(submission.cells.pop(4))
+    assert check(submission).answers["relu"] == submission.cells[-1].source
+
+
+def test_untouched_stub_comes_before_metadata_on_a_helper() -> None:
+    submission = solved()
+    submission.cells[4].source = STUBS["relu"]
+    duplicated_metadata(submission.cells)
+    repaired = check(submission)
+    assert repaired.answers["relu"] == STUBS["relu"]
+    assert extras(repaired) == [HELPER]
+
+
+def test_replaced_version_comes_before_the_answer() -> None:
+    submission = solved()
+    submission.cells[4].source = STUBS["relu"]
+    submission.cells.insert(9, new_code_cell("def relu(x):\n    return x"))
+    submission.cells.append(new_code_cell(SOLUTIONS["relu"]))
+    repaired = check(submission)
+    assert own(repaired.notebook.cells[4])
+    assert repaired.notebook.cells[5].source == SOLUTIONS["relu"]
+
+
 def test_markdown_text_is_no_answer() -> None:
     submission = solved()
     submission.cells[4] = new_markdown_cell("I could not do relu.", metadata=nbgrader("relu"))
@@ -555,6 +595,13 @@ def test_copies_of_the_masters_cells_are_dropped() -> None:
         submission.cells.append(copy.deepcopy(submission.cells[place]))
         submission.cells.append(new_code_cell(submission.cells[place].source + "\n"))
     submission.cells[-1].source += "# mine"
+    assert extras(check(submission)) == []
+
+
+def test_edited_given_cells_without_metadata_do_not_run_too() -> None:
+    submission = solved()
+    given_edited_without_metadata(submission.cells)
+    submission.cells[3].source += "\n\nMy remark."
     assert extras(check(submission)) == []
 
 

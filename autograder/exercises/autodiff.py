@@ -1,8 +1,8 @@
 """Unit 01, autodiff: hidden checks, known mistakes and alternative solutions.
 
 The checks of `topological_order` and `backward` build their graphs node by node, so that a wrong
-`add` or `multiply` costs no marks there. A graph is a list with, for each node, its parents' numbers
-and its local gradients; parents have smaller numbers than their children.
+`add` or `multiply` costs no marks there. A graph is a list with, for each node, its parents'
+numbers and its local gradients; parents have smaller numbers than their children.
 """
 
 import itertools
@@ -729,15 +729,16 @@ ex = linear = Exercise(
     forbids=("linear", "Linear", *AUTOGRAD),
 )
 
-# Rows, inputs, outputs: equal ones first, where a transposed product has the right shape and wrong numbers.
+# Rows, inputs, outputs. Equal ones first: there a transposed product has the right shape and wrong
+# numbers, by which the mistake is known.
 SIZES = [(3, 3, 3), (5, 4, 3), (1, 2, 6)]
 
 
 def true_linear(grad, x, weight):
     """Gradients of x, weight and bias by torch."""
-    leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
     bias = torch.zeros(len(weight), dtype=x.dtype, requires_grad=True)
-    return torch.autograd.grad(F.linear(*leaves, bias), [*leaves, bias], grad)
+    return torch.autograd.grad(F.linear(x, weight, bias), [x, weight, bias], grad)
 
 
 def linear_cases():
@@ -1362,7 +1363,7 @@ def _(f, x, h=1e-5):
 
 ex = mlp_gradients = Exercise("mlp_gradients", unit=UNIT, notebook=NOTEBOOK, forbids=AUTOGRAD)
 
-# Equal widths first, where products of the wrong layer's matrices have the right shape and wrong numbers.
+# Equal widths first: there the wrong layer's matrices have the right shape and wrong numbers.
 WIDTHS = [(4, 4, 4, 4), (5, 6, 3), (3, 7, 5, 4, 6)]
 
 

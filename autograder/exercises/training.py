@@ -459,6 +459,12 @@ ex.mistake(
 )
 
 
+ex.equivalent(
+    "x >= 0 -> x > 0", "at x = 0 exp(-|x|) is 1, so both branches of the sigmoid are 1 / 2"
+)
+ex.equivalent("x > 0 -> x >= 0", "leaky ReLU and ELU are continuous: both branches are 0 at 0")
+
+
 @ex.alternative("the plain formula: 1 / inf is 0", replaces="sigmoid")
 def _(x):
     return 1 / (1 + torch.exp(-x))
@@ -699,7 +705,8 @@ def measured(weight: Tensor, std: float) -> dict:
     """What can be said of a sample whatever the order of its draws.
 
     Rounded so coarsely that for 60,000 draws and more chance decides nothing (the margins are
-    beyond five standard errors), and so that another way to draw gives the same numbers, right or wrong.
+    beyond five standard errors), and so that another way to draw gives the same
+    numbers, right or wrong.
     """
     weight = weight.double()
     standard = weight / weight.std()
@@ -765,10 +772,9 @@ def _(student):
 
 @ex.check("He: the slope", points=1)
 def _(student):
-    weight = student.run(draw, "he_normal", 500, 400, slope=2.0)
-    expect(
-        measured(weight, math.sqrt(2 / (5 * 500))), form(400, 500, *NORMAL), "sample with slope 2"
-    )
+    weight = student.run(draw, "he_normal", 500, 400, slope=3.0)
+    right = form(400, 500, *NORMAL)
+    expect(measured(weight, math.sqrt(2 / (10 * 500))), right, "sample with slope 3")
 
 
 def streams(student, name: str) -> dict[str, bool]:
@@ -893,6 +899,11 @@ def _(fan_in, fan_out, slope=0.0, generator=None):
     return math.sqrt(2 / ((1 + slope**2) * fan_in)) * torch.randn(
         fan_out, fan_in, generator=generator
     )
+
+
+ex.equivalent(
+    "-> 1 - 2 * torch.rand", "1 - 2u has the distribution of 2u - 1: the order of draws is free"
+)
 
 
 @ex.alternative("uniform_ on an empty matrix")
@@ -1085,19 +1096,9 @@ ex.mistake(
 )
 ex.mistake(
     "Nesterov ignored",
-    "With nesterov=True the step goes along g + mu * v.",
+    "With nesterov=True the step is g + mu * (new v); with the old v it would be v itself.",
     edit=("(grad + momentum * velocity if nesterov else velocity)", "velocity"),
 )
-
-
-@ex.mistake(
-    "Nesterov with the old velocity", "v is brought up to date first: the step is g + mu * (new v)."
-)
-def _(param, grad, state, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
-    grad = grad + weight_decay * param
-    old = state.get("velocity", torch.zeros_like(grad))
-    state["velocity"] = momentum * old + grad
-    return param - lr * (grad + momentum * old if nesterov else state["velocity"])
 
 
 ex.mistake(
@@ -1388,6 +1389,11 @@ ex.mistake(
     "The ramp rises to schedule(0); the schedule does not advance meanwhile.",
     edit=("schedule(0) *", "schedule(step) *"),
 )
+
+
+ex.equivalent("min(1.0, step / total)", "the minimum does not depend on the order")
+ex.equivalent("position - 1 -> 1 - position", "only its absolute value is used")
+ex.equivalent("step <= warmup_steps", "at t = W both branches are schedule(0)")
 
 
 @ex.alternative("decay in a loop")
@@ -1739,6 +1745,7 @@ def _(student):
 def _(student):
     compare(student, "adamw_step", optim.AdamW, betas=(0.7, 0.8), weight_decay=0.4, eps=0.1)
     compare(student, "adamw_step", optim.AdamW)
+    compare(student, "adamw_step", optim.AdamW, scale=1e-8)
 
 
 @ex.check("AdamW shrinks a parameter without gradient", points=1)

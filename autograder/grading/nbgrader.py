@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from nbgrader.apps.api import NbGraderAPI
 from nbgrader.converters import GenerateAssignment
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -42,7 +43,9 @@ class TolerantExporter(NotebookExporter):
     """Reads what was handed in; what cannot be read becomes an empty notebook that says why."""
 
     def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> Any:
-        """As nbconvert's, without its strictness."""
+        """As nbconvert's; tolerant in Autograde's first pass, which reads what a student wrote."""
+        if not getattr(self.parent, "_sanitizing", True):
+            return super().from_filename(filename, resources=resources, **kwargs)
         try:
             notebook = read_submission(Path(filename))
         except UnreadableSubmission as error:
@@ -116,7 +119,8 @@ class NbgraderClass:
         """
         JudgeNotebook.judged = {(student, unit, name): item for name, item in graded.items()}
         try:
-            with self._errors():
+            with self._errors(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own queries
                 result = self._api.autograde(unit, student, force=True, create=True)
         finally:
             JudgeNotebook.judged = {}

@@ -463,8 +463,8 @@ class Master:
         return [cell for cell in self.cells if cell.index not in slots]
 
     def real(self, cell: Cell) -> frozenset[str]:
-        """The exercises' names that the cell defines, stubs not counted."""
-        return cell.defines_beside(self.stubs) & self.wanted
+        """The exercises' names that the cell defines in statements of the student's."""
+        return cell.defines_beside(self.stubs | self.given.keys()) & self.wanted
 
     def shares(self, cell: Cell, exercise: str) -> bool:
         """Whether the cell answers other exercises too."""
@@ -633,6 +633,7 @@ def _by_position(exercise: str, cells: list[Cell], master: Master, match: Match)
 
 
 def _unused(cells: list[Cell], master: Master, match: Match) -> list[Cell]:
+    """The student's code cells that answer nothing so far."""
     used = {cell.index for parts in match.answers.values() for cell in parts} | set(match.owner)
     code = [cell for cell in cells if cell.kind == "code" and cell.squeezed]
     return [cell for cell in code if cell.index not in used and not master.real(cell)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import torch
@@ -49,9 +50,7 @@ def count_parameters(sizes: list[int], bias: bool = True) -> int:
     Returns:
         The count as an int.
     """
-    return sum(
-        n_in * n_out + bias * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
-    )
+    return sum(n_in * n_out + bias * n_out for n_in, n_out in pairwise(sizes))
 
 
 # --- end
@@ -236,12 +235,12 @@ def small_normal(fan_in: int, fan_out: int, generator: torch.Generator) -> Tenso
 
 
 def torch_default(fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
-    """What nn.Linear draws: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in), variance 1/(3 fan_in)."""
+    """What nn.Linear draws: uniform up to ±1/sqrt(fan_in), variance 1 / (3 fan_in)."""
     return torch.empty(fan_out, fan_in).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
 
 def depth_figure(depth: int):
-    fig, axes = plt.subplots(2, 2, figsize=(8, 5), sharex=True, sharey=True)
+    _, axes = plt.subplots(2, 2, figsize=(8, 5), sharex=True, sharey=True)
     for row, name in zip(axes, ["tanh", "ReLU"], strict=True):
         for label, draw in {
             "normal, 0.01": small_normal,
@@ -253,7 +252,8 @@ def depth_figure(depth: int):
             row[0].semilogy(range(1, depth + 1), forward, label=label)
             row[1].semilogy(range(1, depth + 1), backward, label=label)
             print(
-                f"{name:5s} {label:20s} last layer {forward[-1]:8.1e}, gradient at the first {backward[0]:8.1e}"
+                f"{name:5s} {label:20s} at the last layer {forward[-1]:8.1e}, "
+                f"gradient at the first {backward[0]:8.1e}"
             )
         row[0].set(ylabel=f"{name}: deviation", ylim=(1e-12, 1e2))
     axes[0, 0].set(title="forward: pre-activations")
@@ -265,10 +265,10 @@ def depth_figure(depth: int):
 
 
 def init_mlp(sizes: list[int], seed: int = 0, last: float = 1.0, draw: Callable = he_normal):
-    """[W_1, b_1, W_2, b_2, ...] with your weights, zero biases; the last W is multiplied by `last`."""
+    """[W_1, b_1, W_2, b_2, ...]: your weights, the last times `last`, and zero biases."""
     generator = torch.Generator().manual_seed(seed)
     params = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         params += [draw(n_in, n_out, generator=generator), torch.zeros(n_out)]
     params[-2] = last * params[-2]
     return params
@@ -315,7 +315,7 @@ def sgd_step(
 
 
 def update(params, states, x, y, step, lr, loss_scale=1.0, **options) -> tuple[list[Tensor], float]:
-    """One step on the batch (x, y); returns the new parameters and the (unscaled) loss before it."""
+    """One step on the batch (x, y); returns the new parameters and the loss before it."""
     params = [param.detach().requires_grad_() for param in params]
     loss = F.cross_entropy(forward(params, x), y)
     grads = torch.autograd.grad(loss_scale * loss, params)
@@ -443,7 +443,7 @@ def adagrad_step(param: Tensor, grad: Tensor, state: dict, lr: float, eps: float
 def rmsprop_step(
     param: Tensor, grad: Tensor, state: dict, lr: float, alpha: float = 0.99, eps: float = 1e-8
 ) -> Tensor:
-    """One step of RMSprop; arguments as in `adagrad_step`, `alpha` is the memory of the running mean."""
+    """One step of RMSprop; as `adagrad_step`, with alpha, the memory of the running mean."""
     state["mean"] = alpha * state.get("mean", 0.0) + (1 - alpha) * grad**2
     return param - lr * grad / (state["mean"].sqrt() + eps)
 
@@ -526,7 +526,7 @@ def adamw_step(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Tensor:
-    """One step of AdamW; the decay shrinks the parameter by lr * weight_decay, outside the gradient."""
+    """One step of AdamW: the parameter itself shrinks by the factor 1 - lr * weight_decay."""
     shrunk = (1 - lr * weight_decay) * param
     return adam_step(shrunk, grad, state, lr, betas, eps)
 
@@ -545,13 +545,13 @@ CONTESTANTS = {
 
 
 def compare(steps: int):
-    train_split, valid_split, _ = standardized_digits()
+    _, valid_split, _ = standardized_digits()
     for name, (step, options, rates) in CONTESTANTS.items():
         runs = []
         for lr in rates if FULL else rates[:1]:
             params, losses = train(step, lambda t, lr=lr: lr, steps, **options)
             runs.append((score(params, valid_split), lr, losses))
-        (loss, accuracy), lr, losses = min(runs, key=lambda run: run[0][0])
+        (_, accuracy), lr, losses = min(runs, key=lambda run: run[0][0])
         spread = "  ".join(f"{run[0][0]:5.3f}" for run in runs)
         print(f"{name:9s} validation loss by rate: {spread}   best {lr:6}: {accuracy:.1%} right")
         plt.semilogy(smooth(losses), label=f"{name}, {lr}")
@@ -618,7 +618,7 @@ def show_examples(params: list[Tensor]):
     confidence, guess = forward(params, x).softmax(1).max(1)
     order = confidence.argsort(descending=True)
     right, wrong = order[guess[order] == y[order]][:10], order[guess[order] != y[order]][:10]
-    fig, axes = plt.subplots(2, 10, figsize=(9, 2.3))
+    _, axes = plt.subplots(2, 10, figsize=(9, 2.3))
     for ax in axes.flat:
         ax.axis("off")
     for row, chosen in zip(axes, [right, wrong], strict=True):
@@ -630,7 +630,7 @@ def show_examples(params: list[Tensor]):
 
 def final(epochs: int):
     _, _, test_split = standardized_digits()
-    fig, ax = plt.subplots(figsize=(6, 3))
+    _, ax = plt.subplots(figsize=(6, 3))
     results = {"nearest mean": (nearest_mean(), 640)}
     for name, hidden in {"softmax regression": (), "network": (64, 64)}.items():
         params, history = train_well(hidden, epochs)

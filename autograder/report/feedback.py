@@ -50,7 +50,7 @@ MAX_DEPTH = 60  # nested HTML elements
 MAX_IMAGE = 400_000  # characters of base64
 MAX_PIXELS = 25_000_000  # a few kilobytes of PNG can ask a browser for gigabytes
 MAX_MESSAGE = 600  # characters of a check's message, a note, a hint
-MAX_TEX = 400  # characters of a formula that is typeset
+MAX_TEX = 800  # characters of a formula that is typeset
 MAX_TEX_PAGE = 15_000  # of all formulas: some milliseconds each add up
 
 _SOURCES = Path(__file__).parent
@@ -243,7 +243,7 @@ _DROPPED = {
 # fmt: on
 _ATTRIBUTES = {
     "a": {"href"},
-    "img": {"src"},
+    "img": {"src", "alt"},
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan"},
 }
@@ -255,12 +255,20 @@ def _attribute(_tag: str, name: str, value: str) -> str | None:
     if name == "href":
         # A hole would be filled with markup, which must never happen inside of an attribute.
         return value if value.startswith("https://") and "\ue000" not in value else None
+    if name == "alt":
+        return value[:200] if "\ue000" not in value else None
     if name == "rel":
         return value  # nh3's own, see link_rel: the allowlist has let through no other
     if name == "src":
         match = re.match(r"data:(image/[a-z]+);base64,", value[:40])
         return _raster_uri(match[1], value[match.end() :]) if match else None
     return value if re.fullmatch(r"[0-9]{1,3}", value) else None
+
+
+def _missing_picture(match: re.Match[str]) -> str:
+    """What stands for a picture from elsewhere: its description."""
+    alt = Markup(match[1] or "").unescape().strip()
+    return str(Markup("<em>[{}]</em>").format(alt or "a picture that is not shown here"))
 
 
 def _depth(html: str) -> int:
@@ -288,7 +296,7 @@ def _clean(html: str) -> Markup | None:
         url_schemes={"https", "data"},
         link_rel="noopener noreferrer nofollow",
     )
-    cleaned = cleaned.replace("<img>", "<em>[a picture that is not shown here]</em>")
+    cleaned = re.sub(r'<img(?: alt="([^"]*)")?>', _missing_picture, cleaned)
     return Markup(cleaned) if _depth(cleaned) <= MAX_DEPTH else None
 
 
@@ -301,6 +309,7 @@ def _has_content(html: Markup) -> bool:
 # matplotlib's mathtext lays them out; glyphs are drawn once a page and used by reference. TeX that
 # it does not know stays readable as source.
 
+_GROUP = r"(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*"  # what stands between balanced braces
 _REWRITES = [
     (
         r"\^\s*(?:\\top(?![A-Za-z])|\{\s*\\top\s*\})",
@@ -309,8 +318,10 @@ _REWRITES = [
     (r"\\(?:displaystyle|textstyle|nonumber|notag|limits|[bB]igg?[lrm]?)(?![A-Za-z])", " "),
     (r"\\[td]?frac\s*([0-9]|(?<=\s)[A-Za-z])\s*([A-Za-z0-9])", r"\\frac{\1}{\2}"),
     (r"\\tfrac(?![A-Za-z])", r"\\frac"),
-    (r"\\(math(?:bb|bf|cal|rm|it|sf)|boldsymbol)\s+?([A-Za-z0-9])", r"\\\1{\2}"),
-    (r"\\(math(?:bb|bf|cal|rm|it|sf)|boldsymbol)([0-9])", r"\\\1{\2}"),
+    (r"\\(math(?:bb|bf|cal|rm|it|sf)|boldsymbol|sqrt)(?:\s+([A-Za-z])|\s*([0-9]))", r"\\\1{\2\3}"),
+    (r"\\(boldsymbol|sqrt|mathbf)\s*(\\[A-Za-z]+)", r"\\\1{\2}"),
+    (rf"\\underbrace\{{({_GROUP})\}}_\{{({_GROUP})\}}", r"\\underset{\2}{\1}"),
+    (r"\\(?:boxed|mathrel|mathbin)(?![A-Za-z])", " "),
     (r"\\[lr]Vert(?![A-Za-z])", r"\\Vert "),
     (r"\\[lr]vert(?![A-Za-z])", r"|"),
     (r"\\implies(?![A-Za-z])", r"\\Rightarrow "),
@@ -593,10 +604,17 @@ class _Cells:
         if "text/markdown" in data:
             return self.markdown(_text(data["text/markdown"]))
         for mime in ("text/latex", "text/plain"):
-            if _text(data.get(mime)).strip():
-                return _pre(_text(data[mime]))
+            text = _text(data.get(mime))
+            if text.strip():
+                # Grading keeps the errors of test cells as text.
+                return _traceback(text) if "Traceback (most recent" in text[:2_000] else _pre(text)
         kinds = ", ".join(sorted(_short(kind, 60) for kind in data)[:4]) or "nothing"
         return Markup('<span class="more">[not shown here: {}]</span>').format(kinds)
+
+
+def _traceback(text: str) -> Markup:
+    """The end of a traceback says most."""
+    return _pre(text, MAX_TRACEBACK, MAX_TRACEBACK - ENDS)
 
 
 def _error(output: dict[str, Any], unfold: bool) -> Markup:
@@ -611,7 +629,7 @@ def _error(output: dict[str, Any], unfold: bool) -> Markup:
     if lines:
         trace = Markup("<details{}><summary>Traceback</summary>{}</details>").format(
             Markup(" open" if unfold else ""),
-            _pre("\n".join(lines), MAX_TRACEBACK, MAX_TRACEBACK - ENDS),
+            _traceback("\n".join(lines)),
         )
     return Markup('<div class="output error"><p class="what">✗ Stopped with {}</p>{}</div>').format(
         what, trace
@@ -912,7 +930,11 @@ class _Body:
         return self.cells.markdown(source) if cell.get("cell_type") == "markdown" else _code(source)
 
     def _all_outputs(self, index: int) -> list[dict[str, Any]]:
-        return [o for o in _list(self.plan.cells[index].get("outputs")) if isinstance(o, dict)]
+        outputs = [o for o in _list(self.plan.cells[index].get("outputs")) if isinstance(o, dict)]
+        if index not in self.plan.ends:
+            return outputs
+        # Grading adds an output that tells nbgrader the marks.
+        return [o for o in outputs if _dict(o.get("metadata")).get("autograder") != "marks"]
 
     def _outputs(self, outputs: list[dict[str, Any]], *, unfold: bool = False) -> Markup:
         """Outputs of one cell; if they are too large together, a sentence instead."""
@@ -950,16 +972,23 @@ class _Body:
 
 
 def _stopped(cells: list[dict[str, Any]]) -> str:
-    outputs = [
-        output
-        for cell in cells
-        for output in _list(cell.get("outputs"))
-        if isinstance(output, dict)
-    ]
-    names = [
-        _short(o.get("ename"), 60) or "an error" for o in outputs if o.get("output_type") == "error"
-    ]
+    """The first error among the outputs, for a summary line."""
+    outputs = [output for cell in cells for output in _list(cell.get("outputs"))]
+    names = [name for output in outputs if (name := _error_name(_dict(output)))]
     return f" · ✗ stopped with {names[0]}" if names else ""
+
+
+def _error_name(output: dict[str, Any]) -> str:
+    if output.get("output_type") == "error":
+        return _short(output.get("ename"), 60) or "an error"
+    text = _text(_dict(output.get("data")).get("text/plain"))
+    if "Traceback (most recent" not in text[:2_000]:
+        return ""
+    # Grading keeps the errors of test cells as text.
+    match = re.search(
+        r"^(\w+(?:Error|Exception|Interrupt|Exit))\b", _strip_ansi(text[-4_000:]), re.M
+    )
+    return match[1] if match else "an error"
 
 
 def _is_figure(output: dict[str, Any]) -> bool:

@@ -137,11 +137,15 @@ def test_solved_notebook(
         timeout=300,
         resources={"metadata": {"path": str(tmp_path / "content")}},
     )
+    problem = None
     try:
         client.execute()
     except CellExecutionError as error:
-        code = next(cell.source for cell in nb.cells if failed(cell))
-        pytest.fail(f"{error.ename}: {error.evalue}\nin the cell\n{code}", pytrace=False)
+        problem = f"{error.ename}: {error.evalue}"
+    if problem:
+        cell = next(cell for cell in nb.cells if failed(cell))
+        text = f"{problem}\nin the cell\n{cell.source}\nwhich printed\n{printed(cell)}"
+        pytest.fail(text, pytrace=False)
 
     for cell in nb.cells:
         assert not COMPLAINT.search(printed(cell)), printed(cell)

@@ -1,12 +1,14 @@
 # %% [markdown]
 # # Unit 01 · Backpropagation: how a network learns
 #
-# **Afterwards you can** draw any formula as a graph and push derivatives through it by hand; derive the backward pass of
-# a linear layer with every index in place; test a backward pass so that no bug survives; choose an initialisation for a
-# given nonlinearity and say why; tell the eight usual optimisers apart; read a training curve.
+# **Afterwards you can** draw any formula as a graph and push derivatives through it by hand; derive
+# the backward pass of a linear layer with every index in place; test a backward pass so that no bug
+# survives; choose an initialisation for a given nonlinearity and say why; tell the eight usual
+# optimisers apart; read a training curve.
 #
-# **Needed before:** unit 00 (softmax, cross-entropy, mini-batches), partial derivatives, matrix products.
-# **Time:** 40-60 minutes. The two assignments, `autodiff` and `training`, build what is derived here.
+# **Needed before:** unit 00 (softmax, cross-entropy, mini-batches), partial derivatives, matrix
+# products. **Time:** 40-60 minutes. The two assignments, `autodiff` and `training`, build what is
+# derived here.
 
 # %% setup=true
 import course
@@ -21,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course.plots import COLOURS, LINES
+from course.plots import COLOURS
 
+torch.set_num_threads(1)  # nets this small run no faster on more: threads would only wait
 device = course.device()
 steps = {"grade": 60, "small": 200, "full": 200}[course.profile()]
 
@@ -34,9 +37,10 @@ y_train, y_valid, y_test = data.train_y, data.valid_y, data.test_y
 # %% [markdown]
 # ## 1. The same network, twice
 #
-# Here is a network of 20 layers that shall read handwritten digits. We train it three times: same architecture, same
-# batches, same learning rate, *the same random numbers* as initial weights. The only difference is one constant that
-# multiplies these weights at the start: 1, 0.5, or 1.5.
+# Here is a network of 20 layers that shall read handwritten digits. We train it three times: same
+# architecture, same batches, same learning rate, *the same random numbers* as initial weights. The
+# only difference is one constant that multiplies these weights at the start: 1, 0.5, or 1.5.
+
 
 # %%
 def twenty_layers(scale: float) -> nn.Sequential:
@@ -52,7 +56,7 @@ def twenty_layers(scale: float) -> nn.Sequential:
 
 
 def train(net: nn.Module, optimiser: torch.optim.Optimizer, scale: float = 1.0) -> list[float]:
-    """`steps` steps on batches of 64; returns the losses. The gradient is that of `scale` times the loss."""
+    """Train on batches of 64 with the gradient of `scale` times the loss; returns the losses."""
     losses = []
     for step in range(steps):
         rows = torch.arange(64 * step, 64 * step + 64) % len(x_train)
@@ -67,7 +71,7 @@ def train(net: nn.Module, optimiser: torch.optim.Optimizer, scale: float = 1.0) 
 # %%
 nets = {scale: twenty_layers(scale) for scale in (1.0, 0.5, 1.5)}
 curves = {s: train(n, torch.optim.SGD(n.parameters(), lr=0.05)) for s, n in nets.items()}
-print("weights x 1.5: loss at the start", round(curves[1.5][0]), "then", curves[1.5][1:3])
+print("weights × 1.5, losses of the first steps:", *(f"{v:.4g}" for v in curves[1.5][:3]))
 
 fig, ax = plt.subplots(figsize=(6.5, 2.8))
 ax.plot(curves[1.0], label="weights × 1")
@@ -80,27 +84,28 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Half the weights: the loss stays where it began, for ever as far as anyone has the patience to see. One and a half
-# times: it starts in the thousands and is `nan` one step later. Nothing is wrong with the code, the data or the
-# optimiser, and no error message appears.
+# Half the weights: the loss stays where it began. One and a half times: it starts in the thousands
+# and is `nan` two steps later. Nothing is wrong with the code, the data or the optimiser, and no
+# error message appears.
 #
-# Why would a factor of two decide everything? Why does the dead network rest at exactly that loss, 2.30? To
-# answer we have to know how a derivative travels through 20 layers, backwards. That journey is this unit; in
-# section 9 we come back with the answer.
+# Why would a factor of two decide everything? Why does the dead network rest at exactly that loss,
+# 2.30? To answer we have to know how a derivative travels through 20 layers, backwards. That
+# journey is this unit; in section 9 we come back with the answer.
 
 # %% [markdown]
 # ## 2. One neuron cuts the plane in two
 #
-# McCulloch and Pitts (1943) described a nerve cell as a switch: it adds its inputs and fires if the sum passes a threshold.
-# With inputs $\mathbf{x} \in \mathbb{R}^D$, weights $\mathbf{w} \in \mathbb{R}^D$ and bias $b \in \mathbb{R}$ (the
-# negative of the threshold)
+# McCulloch and Pitts (1943) described a nerve cell as a switch: it adds its inputs and fires if the
+# sum passes a threshold. With real weights, a later generalisation, that is: for inputs
+# $\mathbf{x} \in \mathbb{R}^D$, weights $\mathbf{w} \in \mathbb{R}^D$ and a bias $b \in \mathbb{R}$
+# (the negative of the threshold)
 #
 # $$ a = \varphi(z), \qquad z = \mathbf{w}^\top \mathbf{x} + b = \sum_{d=1}^{D} w_d x_d + b, \qquad
 # \varphi(z) = \mathbb{1}[z > 0] . $$
 #
-# $z = 0$ is a line (in $D$ dimensions a hyperplane) perpendicular to $\mathbf{w}$. On one side the neuron fires, on the
-# other it is silent: **a neuron is a half-plane.** Their neurons were wired by hand. Rosenblatt (1958) let one
-# learn: after each example with target $t \in \{0, 1\}$,
+# $z = 0$ is a line (in $D$ dimensions a hyperplane) perpendicular to $\mathbf{w}$. On one side the
+# neuron fires, on the other it is silent: **a neuron is a half-plane.** Their neurons were wired by
+# hand. Rosenblatt (1958) let one learn: after each example with target $t \in \{0, 1\}$,
 #
 # $$ \mathbf{w} \leftarrow \mathbf{w} + (t - a)\,\mathbf{x}, \qquad b \leftarrow b + (t - a) . $$
 #
@@ -113,7 +118,7 @@ targets = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "XOR": [0, 1, 1, 0]}
 
 def perceptron(target: list[int], epochs: int = 20) -> tuple[Tensor, float, list[int]]:
     """Rosenblatt's rule on the four corners: weights (2,), bias, mistakes in each epoch."""
-    w, b, mistakes = torch.zeros(2), 0.0, []
+    w, b, mistakes = torch.tensor([0.2, -0.3]), 0.1, []  # any start
     for _ in range(epochs):
         wrong = 0
         for x, t in zip(corners, target, strict=True):
@@ -127,13 +132,14 @@ for name, target in targets.items():
     print(f"{name:4} mistakes per epoch:", *perceptron(target)[2])
 
 # %% [markdown]
-# AND and OR are learnt within a few epochs. XOR is not, and no other rule would do better. Suppose one neuron computed it. Then
+# AND and OR are learnt within six epochs. XOR is not, and no other rule would do better. Suppose
+# one neuron computed it. Then
 #
 # $$ b \le 0, \qquad w_1 + b > 0, \qquad w_2 + b > 0, \qquad w_1 + w_2 + b \le 0 . $$
 #
-# Add the two in the middle: $w_1 + w_2 + 2b > 0$, so $w_1 + w_2 + b > -b \ge 0$, which contradicts the last. Two
-# neurons are enough, though, if a third one combines them: one fires when at least one input is on, the other when both are,
-# and the output is "first but not second".
+# Add the two in the middle: $w_1 + w_2 + 2b > 0$, so $w_1 + w_2 + b > -b \ge 0$, which contradicts
+# the last. Two neurons are enough, though, if a third one combines them: one fires when at least
+# one input is on, the other when both are, and the output is "first but not second".
 
 # %%
 grid = torch.linspace(-0.5, 1.5, 201)
@@ -147,8 +153,9 @@ def fires(w: tuple[float, float] | Tensor, b: float) -> Tensor:
 regions = {f"{name}: one neuron": fires(*perceptron(t)[:2]) for name, t in targets.items()}
 regions["XOR: two neurons and a third"] = fires((1.0, 1.0), -0.5) - fires((1.0, 1.0), -1.5)
 
-fig, axes = plt.subplots(1, 4, figsize=(10, 2.8), sharey=True)
-for ax, (title, region), target in zip(axes, regions.items(), [*targets.values(), [0, 1, 1, 0]]):
+wanted = [*targets.values(), targets["XOR"]]
+fig, axes = plt.subplots(1, 4, figsize=(9.8, 2.8), sharey=True)
+for ax, (title, region), target in zip(axes, regions.items(), wanted, strict=True):
     ax.contourf(grid, grid, region.view(201, 201).T, levels=[-0.5, 0.5, 1.5], colors=["w", "0.82"])
     for x, t in zip(corners, target, strict=True):
         ax.plot(*x, "o", ms=10, mfc="k" if t else "w", mec="k")
@@ -158,10 +165,11 @@ fig.suptitle("Black points shall lie in the grey region (neuron fires), white on
 plt.show()
 
 # %% [markdown]
-# The lesson of the fourth panel: **layers**. But Rosenblatt's rule has no answer to the question that now arises. When the
-# output is wrong, which of the two *hidden* neurons is to blame, and by how much? Minsky and Papert (1969) wrote
-# the book on what single-layer perceptrons cannot do; the answer to the question of blame is a derivative. A
-# threshold has none worth the name: it is 0 everywhere except in the jump. So the first thing to go is the threshold.
+# The lesson of the fourth panel: **layers**. But Rosenblatt's rule has no answer to the question
+# that now arises. When the output is wrong, which of the two *hidden* neurons is to blame, and by
+# how much? Minsky and Papert (1969) wrote the book on what single-layer perceptrons cannot do; the
+# answer to the question of blame is a derivative. A threshold has none worth the name: it is 0
+# everywhere except in the jump. So the first thing to go is the threshold.
 
 # %% [markdown]
 # ## 3. Six activations and their slopes
@@ -173,9 +181,10 @@ plt.show()
 # | tanh | $\tanh z = 2\sigma(2z) - 1$ | $1 - \tanh^2 z \le 1$ |
 # | ReLU | $\max(0, z)$ | $\mathbb{1}[z > 0]$ (value at 0: torch takes 0) |
 # | leaky ReLU | $z$ if $z > 0$, else $a z$; usually $a = 0.01$ | $1$ if $z > 0$, else $a$ |
-# | ELU | $z$ if $z > 0$, else $\alpha(e^z - 1)$ | $1$ if $z > 0$, else $\alpha e^z = \varphi(z) + \alpha$ |
+# | ELU | $z$ if $z > 0$, else $\alpha(e^z - 1)$ | $1$ if $z > 0$, else $\varphi(z) + \alpha$ |
 #
-# Look at the dashed lines below: the slope is what a derivative gets multiplied by on its way back through the neuron.
+# Look at the dashed lines below: the slope is what a derivative gets multiplied by on its way back
+# through the neuron.
 
 # %%
 z = torch.linspace(-4, 4, 401, requires_grad=True)
@@ -202,24 +211,29 @@ plt.show()
 print("20 sigmoids in a row multiply a derivative by at most", 0.25**20)
 
 # %% [markdown]
-# Sigmoid and tanh **saturate**: far from zero their slope vanishes, and nothing behind them learns. ReLU keeps slope 1 on
-# the half where it fires, at the price that it passes nothing on the other. Leaky ReLU (Maas et al. 2013) and ELU (Clevert et
-# al. 2016) repair that half. Today's Transformers mostly use smooth relatives, GELU and SiLU; the derivatives work the same way.
+# Sigmoid and tanh **saturate**: far from zero their slope vanishes, and nothing behind them learns.
+# ReLU keeps slope 1 on the half where it fires, at the price that it passes nothing on the other.
+# Leaky ReLU (Maas et al. 2013) and ELU (Clevert et al. 2016) repair that half. Today's Transformers
+# mostly use smooth relatives, GELU and SiLU; the derivatives work the same way.
 
 # %% [markdown]
 # ## 4. The chain rule, one arrow at a time
 #
-# Take $f(x, y, z) = (x + y)\,z$ at $x = -2$, $y = 5$, $z = -4$. Name the intermediate result $q = x + y$. Each operation
-# knows only its own derivatives:
+# Take $f(x, y, z) = (x + y)\,z$ at $x = -2$, $y = 5$, $z = -4$. Name the intermediate result
+# $q = x + y$. Each operation knows only its own derivatives:
 #
 # $$ q = x + y:\quad \frac{\partial q}{\partial x} = 1,\ \frac{\partial q}{\partial y} = 1;
-# \qquad\qquad f = q z:\quad \frac{\partial f}{\partial q} = z,\ \frac{\partial f}{\partial z} = q . $$
+# \qquad\qquad f = q z:\quad \frac{\partial f}{\partial q} = z,\ \frac{\partial f}{\partial z} = q
+# . $$
+
+# %% [markdown]
+# **Forward**, left to right: $q = 3$, $f = -12$. **Backward**, right to left, starting from
+# $\partial f / \partial f = 1$. The product hands to each factor *the other factor* times what came
+# in: $\partial f/\partial q = z = -4$, $\partial f/\partial z = q = 3$. The sum hands on what came
+# in, to both:
 #
-# **Forward**, left to right: $q = 3$, $f = -12$. **Backward**, right to left, starting from $\partial f / \partial f = 1$. The
-# product hands to each factor *the other factor* times what came in: $\partial f/\partial q = z = -4$, $\partial f/\partial z
-# = q = 3$. The sum hands on what came in, to both:
-#
-# $$ \frac{\partial f}{\partial x} = \frac{\partial f}{\partial q}\,\frac{\partial q}{\partial x} = -4 \cdot 1 = -4,
+# $$ \frac{\partial f}{\partial x} = \frac{\partial f}{\partial q}\,\frac{\partial q}{\partial x}
+# = -4 \cdot 1 = -4,
 # \qquad \frac{\partial f}{\partial y} = -4 \cdot 1 = -4 . $$
 
 # %%
@@ -234,39 +248,45 @@ values = {"x": x, "y": y, "z": z, "q": q, "f": f}
 grads = {"x": dx, "y": dy, "z": dz, "q": dq, "f": df}
 
 nudge = 0.01
-for name, changed in {"x": (x + nudge + y) * z, "y": (x + y + nudge) * z, "z": q * (z + nudge)}.items():
-    print(f"raise {name} by {nudge}: f changes by {changed - f:+.2f}; derivative {grads[name]:+.0f}")
+for name, changed in {
+    "x": (x + nudge + y) * z,
+    "y": (x + y + nudge) * z,
+    "z": q * (z + nudge),
+}.items():
+    print(f"{name} + {nudge}: f changes by {changed - f:+.2f}; derivative {grads[name]:+.0f}")
 
 # %%
-PLACE = {"x": (0, 2), "y": (0, 1), "z": (0, 0), "q": (1, 1.5), "f": (2, 0.75)}
+PLACE = {"x": (0, 3.2), "y": (0, 1.6), "z": (0, 0), "q": (1, 2.4), "f": (2, 1.2)}
 SIGN = {"x": "x", "y": "y", "z": "z", "q": "+", "f": "×"}
 EDGES = ["xq", "yq", "qf", "zf"]
 
 
 def draw(ax: plt.Axes, known: str, active: str = "") -> None:
-    """The graph of (x + y) z: values above the nodes, the derivatives in `known` below, `active` edges bold."""
+    """Values above the nodes, the derivatives in `known` below; `active` edges are bold."""
     for start, end in EDGES:
         on = start + end in active.split()
         (x0, y0), (x1, y1) = PLACE[start], PLACE[end]
         ends = {"xy": (x0, y0), "xytext": (x1, y1)} if on else {"xy": (x1, y1), "xytext": (x0, y0)}
         arrow = {"arrowstyle": "-|>", "shrinkA": 13, "shrinkB": 13}
-        arrow |= {"color": COLOURS[1], "lw": 2.2} if on else {"color": "0.6", "lw": 1}
+        arrow |= {"color": COLOURS[3], "lw": 2.2} if on else {"color": "0.6", "lw": 1}
         ax.annotate("", arrowprops=arrow, **ends)
     for name, (px, py) in PLACE.items():
         ax.plot(px, py, "o", ms=22, mfc="w", mec="0.2")
         ax.text(px, py, SIGN[name], ha="center", va="center")
-        ax.text(px, py + 0.3, f"{values[name]:g}", ha="center", va="bottom", color=COLOURS[0])
+        ax.text(px, py + 0.32, f"{values[name]:g}", ha="center", va="bottom", color=COLOURS[0])
         if name in known:
-            ax.text(px, py - 0.3, f"{grads[name]:g}", ha="center", va="top", color=COLOURS[1], weight="bold")
-    ax.set(xlim=(-0.4, 2.4), ylim=(-0.75, 2.8))
+            look = {"color": COLOURS[3], "weight": "bold"}
+            ax.text(px, py - 0.32, f"{grads[name]:g}", ha="center", va="top", **look)
+    ax.set(xlim=(-0.4, 2.4), ylim=(-0.9, 4.1))
     ax.axis("off")
 
 
+# %%
 stages = {
     "1  forward": ("", ""), "2  start: df/df = 1": ("f", ""),
     "3  through ×": ("fqz", "qf zf"), "4  through +": ("fqzxy", "xq yq"),
 }  # fmt: skip
-fig, axes = plt.subplots(1, 4, figsize=(11, 3))
+fig, axes = plt.subplots(1, 4, figsize=(9.8, 3))
 for ax, (title, (known, active)) in zip(axes, stages.items(), strict=True):
     draw(ax, known, active)
     ax.set_title(title, loc="left")
@@ -276,24 +296,27 @@ plt.show()
 # %% [markdown]
 # Two things to keep.
 #
-# **Why forward values are cached.** Backward through $\times$ needed $z$ and $q$, numbers that the forward pass had in hand.
-# Recomputing them for each node would mean to run the network again from the input for each layer. So training remembers every
-# intermediate result, which is why it takes so much more memory than inference.
+# **Why forward values are cached.** Backward through $\times$ needed $z$ and $q$, numbers that the
+# forward pass had in hand. Recomputing them for each node would mean to run the network again from
+# the input for each layer. So training remembers every intermediate result, which is why it takes
+# so much more memory than inference.
 #
-# **Locality.** No node knew the whole formula. Each received one number, multiplied it by its own slopes, and sent it on. A
-# library therefore needs to know the derivative of perhaps a hundred operations, and gets the derivative of every program made
-# of them.
+# **Locality.** No node knew the whole formula. Each received one number, multiplied it by its own
+# slopes, and sent it on. A library therefore needs to know the derivative of perhaps a hundred
+# operations, and gets the derivative of every program made of them.
 
 # %% [markdown]
 # ## 5. When a value is used twice
 #
-# Let now $u = a + b$, $v = ab$, $f = uv$. The value $a$ reaches $f$ on two roads, and the chain rule **adds** them:
+# Let now $u = a + b$, $v = ab$, $f = uv$. The value $a$ reaches $f$ on two roads, and the chain
+# rule **adds** them:
 #
 # $$ \frac{\partial f}{\partial a} = \frac{\partial f}{\partial u}\frac{\partial u}{\partial a} +
 # \frac{\partial f}{\partial v}\frac{\partial v}{\partial a} = v \cdot 1 + u \cdot b . $$
 #
-# At $a = 2$, $b = 3$: $u = 5$, $v = 6$, so $6 + 15 = 21$. In code the plus sign is `+=`; with `=` the road walked last wins.
-# Here is a whole differentiator. A program is a list of lines (a *tape*), each "result, operation, two arguments".
+# At $a = 2$, $b = 3$: $u = 5$, $v = 6$, so $6 + 15 = 21$. In code the plus sign is `+=`; with `=`
+# the road walked last wins. Here is a whole differentiator. A program is a list of lines (a
+# *tape*), each "result, operation, two arguments".
 
 # %%
 Line = tuple[str, str, str, str]
@@ -310,8 +333,10 @@ def run_forward(tape: list[Line], **inputs: float) -> dict[str, float]:
     return values
 
 
-def run_backward(tape: list[Line], values: dict[str, float], accumulate: bool = True) -> dict[str, float]:
-    """Derivatives of the result of the tape's first-to-be-undone line with respect to every value."""
+def run_backward(
+    tape: list[Line], values: dict[str, float], accumulate: bool = True
+) -> dict[str, float]:
+    """Derivatives of the last line's result with respect to every value."""
     grads = dict.fromkeys(values, 0.0)
     grads[tape[-1][0]] = 1.0
     for out, op, a, b in reversed(tape):
@@ -326,61 +351,75 @@ print("added:      df/da =", run_backward(diamond, values)["a"])
 print("overwritten: df/da =", run_backward(diamond, values, accumulate=False)["a"])
 
 # %% [markdown]
-# **Order matters too.** A node may send its derivative on only when *all* its users have reported. For $p = a \cdot a$, $r = p
-# \cdot a$, $f = p + r$ the product $p$ has two users, $f$ and $r$; going back from $f$ one must visit $r$ before $p$. Any order in
-# which each node comes after its arguments is a **topological order**, and its reverse is safe. A tape is in that order by
-# construction, since nothing can be computed before its arguments; an engine that keeps only a graph has to sort it.
+# **Order matters too.** A node may send its derivative on only when *all* its users have reported.
+# For $p = a \cdot a$, $r = p \cdot a$, $f = p + r$ the product $p$ has two users, $f$ and $r$;
+# going back from $f$ one must visit $r$ before $p$. Any order in which each node comes after its
+# arguments is a **topological order**, and its reverse is safe. A tape is in that order by
+# construction, since nothing can be computed before its arguments; an engine that keeps only a
+# graph has to sort it.
 
 # %%
 tape = [("p", "*", "a", "a"), ("r", "*", "p", "a"), ("f", "+", "p", "r")]
 values = run_forward(tape, a=2.0)
-print("f = a² + a³, f' = 2a + 3a² = 16.  Reverse topological order (f, r, p):", run_backward(tape, values)["a"])
+print("f = a² + a³, f' = 2a + 3a² = 16")
+print("in the order f, r, p:", run_backward(tape, values)["a"])
 hasty = [tape[1], tape[0], tape[2]]
-print("p visited before r has reported  (f, p, r):", run_backward(hasty, values)["a"])
+print("in the order f, p, r:", run_backward(hasty, values)["a"], "(p did not wait for r)")
 
 doubling = [(f"x{k + 1}", "+", f"x{k}", f"x{k}") for k in range(50)]
 values = run_forward(doubling, x0=1.0)
-print(f"50 doublings: {len(doubling)} lines, derivative {run_backward(doubling, values)['x0']:.6g},")
+print(
+    f"50 doublings: {len(doubling)} lines, derivative {run_backward(doubling, values)['x0']:.6g},"
+)
 print(f"paths from x0 to the end: {2**50:.6g}")
 
 # %% [markdown]
-# The last two lines are the reason why backpropagation is an *algorithm* and not just the chain rule. The derivative is a sum over all
-# paths, and there are $2^{50}$ of them; yet 50 lines of work found it, since what several paths share is computed once.
+# The last two lines are the reason why backpropagation is an *algorithm* and not just the chain
+# rule. The derivative is a sum over all paths, and there are $2^{50}$ of them; yet 50 lines of work
+# found it, since what several paths share is computed once.
 #
-# **Why backwards?** For layers $\mathbf{h}_l = g_l(\mathbf{h}_{l-1})$ with Jacobians $J_l$ the chain rule is a product,
-# $J_L \cdots J_2 J_1$, and a product can be bracketed from either end. The loss is one number, so $J_L$ is a single *row*. From
-# the left, everything stays a row: vector times matrix. From the right, one drags a whole matrix along.
+# **Why backwards?** For layers $\mathbf{h}_l = g_l(\mathbf{h}_{l-1})$ $l = 1, \dots, M$, with
+# Jacobians $J_l$ the chain rule is a product, $J_M \cdots J_2 J_1$, and a product can be bracketed
+# from either end. The loss is one number, so $J_M$ is a single *row*. From the left, everything
+# stays a row: vector times matrix. From the right, one drags a whole matrix along.
 
 # %%
 widths = [64, 128, 128, 10, 1]  # input, two hidden layers, logits, loss
 sizes = list(zip(widths[1:], widths[:-1], strict=True))  # shape (out, in) of each layer's Jacobian
 reverse = sum(1 * out * inp for out, inp in sizes[:-1])
 forward = sum(out * inp * widths[0] for out, inp in sizes[1:])
-print(f"multiplications for one example: reverse {reverse:,}, forward {forward:,}: {forward / reverse:.0f} times as many")
+print(f"multiplications for one example: reverse {reverse:,}, forward {forward:,}")
+print(f"forward needs {forward / reverse:.0f} times as many")
 
 # %% [markdown]
-# Reverse order costs about as much as the forward pass; forward order costs that much again *for every input*. Forward mode wins where
-# there are few inputs and many outputs. Training is the other extreme: all weights are inputs, the loss is one output.
+# Reverse order costs about as much as the forward pass; forward order costs that much again *for
+# every input*. Forward mode wins where there are few inputs and many outputs. Training is the other
+# extreme: all weights are inputs, the loss is one output.
 
 # %% [markdown]
 # ## 6. The same on tensors: one layer at a time
 #
-# A node per number is far too slow. Let a node be a whole **layer**: it gets the derivative of the loss with respect to its
-# output and must return those with respect to its input and its parameters. The linear layer for a batch:
+# A node per number is far too slow. Let a node be a whole **layer**: it gets the derivative of the
+# loss with respect to its output and must return those with respect to its input and its
+# parameters. The linear layer for a batch:
 #
 # $$ Z = X W^\top + \mathbf{1}\mathbf{b}^\top, \qquad Z_{nk} = \sum_{d=1}^{D} X_{nd} W_{kd} + b_k $$
 #
-# with $X$ $(B, D)$ holding one example a row, $W$ $(K, D)$ one neuron a row (torch's convention), $\mathbf{b}$ $(K)$, $Z$ $(B, K)$,
-# and $\mathbf{1}$ a column of $B$ ones. From behind arrives $G = \partial L / \partial Z$, of shape $(B, K)$: $G_{nk} = \partial
-# L / \partial Z_{nk}$. We want $\partial L/\partial W$, $\partial L/\partial \mathbf{b}$, $\partial L/\partial X$.
+# with $X$ $(B, D)$ holding one example a row, $W$ $(K, D)$ one neuron a row (torch's convention),
+# $\mathbf{b}$ $(K)$, $Z$ $(B, K)$, and $\mathbf{1}$ a column of $B$ ones. From behind arrives
+# $G = \partial L / \partial Z$, of shape $(B, K)$: $G_{nk} = \partial L / \partial Z_{nk}$. We want
+# $\partial L/\partial W$, $\partial L/\partial \mathbf{b}$, $\partial L/\partial X$.
 #
-# Before any formula: which numbers of $Z$ does *one* weight touch? That decides which terms its derivative has.
+# Before any formula: which numbers of $Z$ does *one* weight touch? That decides which terms its
+# derivative has.
 
 # %%
 torch.manual_seed(0)
 B, D, K = 4, 3, 5
 X, W, b = torch.randint(-3, 4, (B, D)).float(), torch.randint(-3, 4, (K, D)).float(), torch.zeros(K)
-by_weight, by_input, by_bias = torch.autograd.functional.jacobian(lambda W, X, b: X @ W.T + b, (W, X, b))
+by_weight, by_input, by_bias = torch.autograd.functional.jacobian(
+    lambda W, X, b: X @ W.T + b, (W, X, b)
+)
 touched = {  # each (B, K): the derivative of every Z[n, k] with respect to one number
     "the weight W[1, 2]:\ncolumn 1 of Z, by X[:, 2]": by_weight[:, :, 1, 2],
     "the input X[3, 0]:\nrow 3 of Z, by W[:, 0]": by_input[:, :, 3, 0],
@@ -401,62 +440,75 @@ print("X[:, 2] =", X[:, 2].tolist(), "  W[:, 0] =", W[:, 0].tolist())
 # %% [markdown]
 # ### The weight: the step where people get lost
 #
-# $L$ depends on $W_{ij}$ only through the numbers $Z_{nk}$, so the chain rule sums over *all* of them, $n$ and $k$:
+# $L$ depends on $W_{ij}$ only through the numbers $Z_{nk}$, so the chain rule sums over *all* of
+# them, $n$ and $k$:
 #
-# $$ \frac{\partial L}{\partial W_{ij}} = \sum_{n=1}^{B} \sum_{k=1}^{K} \frac{\partial L}{\partial Z_{nk}}\,
+# $$ \frac{\partial L}{\partial W_{ij}} = \sum_{n=1}^{B} \sum_{k=1}^{K} \frac{\partial L}{\partial
+# Z_{nk}}\,
 # \frac{\partial Z_{nk}}{\partial W_{ij}} = \sum_n \sum_k G_{nk}\, \frac{\partial}{\partial W_{ij}}
 # \Big( \sum_{d} X_{nd} W_{kd} + b_k \Big) . $$
 #
-# Three different letters run here and one must not mix them: $(i, j)$ is the one weight that we hold; $k$ and $d$ merely
-# count. $\partial W_{kd}/\partial W_{ij}$ is 1 if it is the same weight, $k = i$ and $d = j$, else 0. Written with
-# $\delta_{ki}$, which is 1 for $k = i$ and 0 otherwise:
+# Three different letters run here and one must not mix them: $(i, j)$ is the one weight that we
+# hold; $k$ and $d$ merely count. $\partial W_{kd}/\partial W_{ij}$ is 1 if it is the same weight,
+# $k = i$ and $d = j$, else 0. Written with $\delta_{ki}$, which is 1 for $k = i$ and 0 otherwise:
 #
-# $$ \frac{\partial Z_{nk}}{\partial W_{ij}} = \sum_d X_{nd}\, \delta_{ki}\, \delta_{dj} = \delta_{ki}\, X_{nj} . $$
+# $$ \frac{\partial Z_{nk}}{\partial W_{ij}} = \sum_d X_{nd}\, \delta_{ki}\, \delta_{dj} =
+# \delta_{ki}\, X_{nj} . $$
 #
 # This is the left picture: zero outside column $k = i$, and in that column the inputs $X_{nj}$.
 
 # %% [markdown]
-# Put it in. The sum over $k$ meets $\delta_{ki}$ and only the term $k = i$ survives. The sum over $n$ stays, because every
-# example of the batch used the weight:
+# Put it in. The sum over $k$ meets $\delta_{ki}$ and only the term $k = i$ survives. The sum over
+# $n$ stays, because every example of the batch used the weight:
 #
-# $$ \frac{\partial L}{\partial W_{ij}} = \sum_n \sum_k G_{nk}\, \delta_{ki}\, X_{nj} = \sum_n G_{ni}\, X_{nj} . $$
+# $$ \frac{\partial L}{\partial W_{ij}} = \sum_n \sum_k G_{nk}\, \delta_{ki}\, X_{nj} = \sum_n
+# G_{ni}\, X_{nj} . $$
 #
-# To read it as a matrix product the summed index has to stand in the middle, last of the first factor and first of the second:
-# $\sum_n (G^\top)_{in} X_{nj}$. Hence
+# To read it as a matrix product the summed index has to stand in the middle, last of the first
+# factor and first of the second: $\sum_n (G^\top)_{in} X_{nj}$. Hence
 #
-# $$ \boxed{\;\frac{\partial L}{\partial W} = G^\top X\;} \qquad (K, B)\,(B, D) = (K, D), \text{ the shape of } W . $$
+# $$ \boxed{\;\frac{\partial L}{\partial W} = G^\top X\;} \qquad (K, B)\,(B, D) = (K, D),
+# \text{ the shape of } W . $$
+
+# %% [markdown]
+# **The bias** is the middle step again with $\partial Z_{nk} / \partial b_i = \delta_{ki}$ (right
+# picture), **the input** with $\partial Z_{nk} / \partial X_{ij} = \delta_{ni} W_{kj}$ (middle
+# picture: now $n$ collapses and $k$ stays):
 #
-# **The bias** is the middle step again with $\partial Z_{nk} / \partial b_i = \delta_{ki}$ (right picture), **the input** with $\partial
-# Z_{nk} / \partial X_{ij} = \delta_{ni} W_{kj}$ (middle picture: now $n$ collapses and $k$ stays):
+# $$ \frac{\partial L}{\partial b_i} = \sum_n G_{ni}, \qquad \frac{\partial L}{\partial X_{ij}} =
+# \sum_k G_{ik} W_{kj}
+# \;\Rightarrow\; \boxed{\;\frac{\partial L}{\partial X} = G\,W\;} \qquad (B, K)\,(K, D) = (B, D)
+# . $$
 #
-# $$ \frac{\partial L}{\partial b_i} = \sum_n G_{ni}, \qquad \frac{\partial L}{\partial X_{ij}} = \sum_k G_{ik} W_{kj}
-# \;\Rightarrow\; \boxed{\;\frac{\partial L}{\partial X} = G\,W\;} \qquad (B, K)\,(K, D) = (B, D) . $$
-#
-# In one sentence: what was shared is summed over. Weights and biases are shared by examples, an input by neurons.
+# In one sentence: what was shared is summed over. Weights and biases are shared by examples, an
+# input by neurons.
 
 # %%
 G = torch.randint(-3, 4, (B, K)).float()  # any upstream derivative
 leaves = [t.clone().requires_grad_() for t in (X, W, b)]
 (leaves[0] @ leaves[1].T + leaves[2]).backward(G)
 for name, ours, leaf in zip("XWb", (G @ W, G.T @ X, G.sum(0)), leaves, strict=True):
-    print(f"dL/d{name}: shape {tuple(ours.shape)}, equal to autograd: {torch.equal(ours, leaf.grad)}")
+    print(
+        f"dL/d{name}: shape {tuple(ours.shape)}, equal to autograd: {torch.equal(ours, leaf.grad)}"
+    )
 terms = [f"({G[n, 1]:g})({X[n, 2]:g})" for n in range(B)]
 print("by hand, dL/dW[1, 2] =", " + ".join(terms), "=", (G.T @ X)[1, 2].item())
 
 # %% [markdown]
-# **Activation.** $A_{nk} = \varphi(Z_{nk})$ touches nothing but its own place, so all sums collapse and the product is elementwise: $\partial
-# L/\partial Z = \partial L/\partial A \odot \varphi'(Z)$. For ReLU: pass where the *input* was positive, whatever
-# the sign of what arrives.
+# **Activation.** $A_{nk} = \varphi(Z_{nk})$ touches nothing but its own place, so all sums collapse
+# and the product is elementwise: $\partial L/\partial Z = \partial L/\partial A \odot \varphi'(Z)$.
+# For ReLU: pass where the *input* was positive, whatever the sign of what arrives.
 #
-# **Softmax and cross-entropy** belong in one node. For one example with logits $\mathbf{z}$, class $y$ and $p_k = e^{z_k} / \sum_j
-# e^{z_j}$:
+# **Softmax and cross-entropy** belong in one node. For one example with logits $\mathbf{z}$, class
+# $y$ and $p_k = e^{z_k} / \sum_j e^{z_j}$:
 #
-# $$ L = -\ln p_y = -z_y + \ln \sum_j e^{z_j} \quad\Rightarrow\quad \frac{\partial L}{\partial z_k} =
+# $$ L = -\ln p_y = -z_y + \ln \sum_j e^{z_j} \quad\Rightarrow\quad \frac{\partial L}{\partial
+# z_k} =
 # -\mathbb{1}[k = y] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - \mathbb{1}[k = y] . $$
 #
-# With the mean over a batch, $G = (P - Y)/B$, $Y$ one-hot, both $(B, K)$. What the net believed, minus what was
-# true: the gradient is the error itself. Taken apart, the two nodes compute $1/p_y$ and multiply it by a $p_y$ that may have
-# underflowed to 0; together there is nothing to divide by.
+# With the mean over a batch, $G = (P - Y)/B$, $Y$ one-hot, both $(B, K)$. What the net believed,
+# minus what was true: the gradient is the error itself. Taken apart, the two nodes compute $1/p_y$
+# and multiply it by a $p_y$ that may have underflowed to 0; together there is nothing to divide by.
 
 # %%
 z = torch.tensor([2.0, 0.5, -1.0, 1.0], requires_grad=True)
@@ -470,15 +522,22 @@ right.bar(range(4), z.grad, color=COLOURS[1], hatch="//", edgecolor="k", lw=0.5)
 right.axhline(0, color="k", lw=0.8)
 right.set(title="derivative by each logit: p − y (true class 1)", xlabel="class k", xticks=range(4))
 plt.show()
-print("autograd's", z.grad.numpy().round(4), "  p - y", (p - F.one_hot(torch.tensor(1), 4)).numpy().round(4))
+print(
+    "autograd's",
+    z.grad.numpy().round(4),
+    "  p - y",
+    (p - F.one_hot(torch.tensor(1), 4)).numpy().round(4),
+)
 print("sum of the derivatives:", round(z.grad.sum().item(), 6))
 
 # %% [markdown]
-# The bars on the right sum to zero: a step against them raises the true logit and lowers each other one in proportion to how
-# much it was believed.
+# The bars on the right sum to zero: a step against them raises the true logit and lowers each other
+# one in proportion to how much it was believed.
 #
-# **The loss before training is known.** A net that knows nothing should say $p_k = 1/K$, and $-\ln(1/K) = \ln K$. For ten digits
-# $\ln 10 \approx 2.303$. Print the loss at step 0. If it is something else, stop and look:
+# **The loss before training is known.** A net that knows nothing should say $p_k = 1/K$, and
+# $-\ln(1/K) = \ln K$. For ten digits $\ln 10 \approx 2.303$. Print the loss at step 0. If it is
+# something else, stop and look:
+
 
 # %%
 def first_loss(logits: Tensor) -> float:
@@ -492,18 +551,24 @@ right_answer = 1000.0 * F.one_hot(y_train, 10)
 print(f"ln 10                                     {math.log(10):.3f}")
 print(f"last layer small (std 0.01)               {first_loss(hidden @ directions * 0.01):.3f}")
 print(f"last layer far too large (std 1)          {first_loss(hidden @ directions):.3f}")
-print(f"softmax before the loss, at the start     {first_loss((hidden @ directions * 0.01).softmax(1)):.3f}")
+print(
+    "softmax before the loss, at the start    ",
+    f"{first_loss((hidden @ directions * 0.01).softmax(1)):.3f}",
+)
 print(f"softmax before the loss, all answers right {first_loss(right_answer.softmax(1)):.3f}")
 
 # %% [markdown]
-# Far above $\ln K$: the last layer's weights are too large, and the net starts out convinced of nonsense. The fourth line looks
-# innocent; the fifth betrays it: with a softmax too many the loss of a *perfect* ten-class net is not 0 but 1.461, since the
-# "logits" cannot leave $[0, 1]$. And the first experiment? Its half-sized net produced $\ln 10$ and stayed there: logits that are
+# Far above $\ln K$: the last layer's weights are too large, and the net starts out convinced of
+# nonsense. The fourth line looks innocent; the fifth betrays it: with a softmax too many the loss
+# of a *perfect* ten-class net is not 0 but 1.461, since the "logits" cannot leave $[0, 1]$. And the
+# first experiment? Its half-sized net produced $\ln 10$ and stayed there: logits that are
 # practically zero whatever the input.
 #
 # ### All layers together
 #
-# A multi-layer perceptron: linear, ReLU, linear, ReLU, …, linear. Everything derived so far in twenty lines, no autograd.
+# A multi-layer perceptron: linear, ReLU, linear, ReLU, …, linear. Everything derived so far in
+# twenty lines, no autograd.
+
 
 # %%
 class MLP:
@@ -512,7 +577,9 @@ class MLP:
     def __init__(self, *widths: int, seed: int = 0) -> None:
         draws = torch.Generator().manual_seed(seed)
         shapes = list(zip(widths[1:], widths[:-1], strict=True))
-        self.weights = [(torch.randn(s, generator=draws) * math.sqrt(2 / s[1])).to(device) for s in shapes]
+        self.weights = [
+            (torch.randn(s, generator=draws) * math.sqrt(2 / s[1])).to(device) for s in shapes
+        ]
         self.biases = [torch.zeros(s[0], device=device) for s in shapes]
 
     mask = staticmethod(lambda grad, out: grad * (out > 0))
@@ -533,37 +600,44 @@ class MLP:
             if i > 0:
                 grad = self.mask(grad @ self.weights[i], self.inputs[i])
 
+
 # %% [markdown]
-# **How many parameters?** A layer from $n_\text{in}$ to $n_\text{out}$ has $n_\text{out}(n_\text{in} + 1)$: each neuron owns a weight per input
-# *and one bias*. Forgetting the bias is the usual slip. For 64 pixels, two hidden layers of 64 and 10 classes:
+# **How many parameters?** A layer from $n_\text{in}$ to $n_\text{out}$ has
+# $n_\text{out}(n_\text{in} + 1)$: each neuron owns a weight per input *and one bias*. Forgetting
+# the bias is the usual slip. For 64 pixels, two hidden layers of 64 and 10 classes:
 
 # %%
 widths = (64, 64, 64, 10)
 by_layer = [out * (inp + 1) for inp, out in zip(widths[:-1], widths[1:], strict=True)]
 net = MLP(*widths)
-print(" + ".join(map(str, by_layer)), "=", sum(by_layer), "parameters; without biases", sum(by_layer) - sum(widths[1:]))
+print(" + ".join(map(str, by_layer)), "=", sum(by_layer), "parameters")
+print("without the biases it would be", sum(by_layer) - sum(widths[1:]))
 assert sum(by_layer) == sum(t.numel() for t in net.weights + net.biases)
 
 # %% [markdown]
 # ### Is the backward pass right?
 #
-# It ran; the shapes fit; surely the loss will show whether it is wrong? Five plausible bugs, each a change of one
-# expression. For each we ask three questions: do all gradients have the shapes of their parameters, does the net train, and
-# does one gradient agree with a number obtained without any backward pass, $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few weights?
+# It ran; the shapes fit; surely the loss will show whether it is wrong? Five plausible bugs, each a
+# change of one expression. For each we ask three questions: do all gradients have the shapes of
+# their parameters, does the net train, and does one gradient agree with a number obtained without
+# any backward pass, $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few weights? Before you read
+# the table, bet on which bug the accuracy will give away.
 
 # %%
 BUGS = {
     "correct": {},
     "ReLU's mask forgotten": {"mask": lambda grad, out: grad},
     "mask by the sign of the gradient": {"mask": lambda grad, out: grad * (grad > 0)},
-    "weight gradient transposed if square": {"weight_grad": lambda g, x: g.T @ x if len(g.T) != 64 else x.T @ g},
+    "square weight gradient transposed": {
+        "weight_grad": lambda g, x: x.T @ g if g.shape == x.shape else g.T @ x
+    },
     "bias gradient averaged": {"bias_grad": lambda grad: grad.mean(0)},
     "bias gradient of the first example": {"bias_grad": lambda grad: grad[0]},
 }
 
 
 def gradient_error(net: MLP, x: Tensor, y: Tensor, h: float = 1e-5) -> float:
-    """Largest relative error of backward against central differences, for five numbers of each tensor, in float64."""
+    """Largest relative error against central differences, sampled in each tensor (float64)."""
     params = net.weights = [w.double() for w in net.weights]
     net.biases = [b.double() for b in net.biases]
     net.backward((net.forward(x.double()).softmax(1) - F.one_hot(y, 10)) / len(y))
@@ -577,7 +651,8 @@ def gradient_error(net: MLP, x: Tensor, y: Tensor, h: float = 1e-5) -> float:
                 loss.append(F.cross_entropy(net.forward(x.double()), y).item())
             flat[i] += h
             numeric = (loss[0] - loss[1]) / (2 * h)
-            worst = max(worst, abs(numeric - grad[i].item()) / max(abs(numeric) + abs(grad[i].item()), 1e-6))
+            size = max(abs(numeric) + abs(grad[i].item()), 1e-6)
+            worst = max(worst, abs(numeric - grad[i].item()) / size)
     return worst
 
 
@@ -599,28 +674,30 @@ for name, pieces in BUGS.items():
     print(f"{name:38}{'fit' if shapes else 'wrong':>7}{loss:7.3f}{accuracy:17.1%}{error:16.0e}")
 
 # %% [markdown]
-# Read the table line by line. *All* shapes fit, always. A net with the wrong gradient for its biases loses nothing that one would
-# notice, one whose ReLU forgot its mask little more; a square weight matrix with a transposed gradient still gets most digits
-# right. Only one bug is fatal enough to be seen. **"It trains" is not a test; the gradient check is:** the error
-# separates right from wrong by eight orders of magnitude.
+# Read the table line by line. *All* shapes fit, always. A net with wrong gradients for its biases
+# loses nothing that one would notice; one whose ReLU forgot its mask little more; a square weight
+# matrix with a transposed gradient still gets most digits right. Only one bug is fatal enough to be
+# seen. **"It trains" is not a test; the gradient check is:** the error separates right from wrong
+# by eight orders of magnitude.
 
 # %% [markdown]
 # ## 7. How small should h be?
 #
-# "As small as possible" is wrong. Let $u \approx 1.1 \cdot 10^{-16}$ be the relative rounding error of one float64 number. Taylor,
-# and two values of $f$ each wrong by up to $u|f|$:
+# "As small as possible" is wrong. Let $u \approx 1.1 \cdot 10^{-16}$ be the relative rounding error
+# of one float64 number. Taylor, and two values of $f$ each wrong by up to $u|f|$:
 #
-# $$ \frac{f(x+h) - f(x)}{h} = f' + \underbrace{\tfrac{h}{2} f''}_{\text{truncation}} + \underbrace{\tfrac{2u|f|}{h}}_{\text{rounding, at most}},
+# $$ \frac{f(x+h) - f(x)}{h} = f' + \underbrace{\tfrac{h}{2} f''}_{\text{truncation}} +
+# \underbrace{\tfrac{2u|f|}{h}}_{\text{rounding, at most}},
 # \qquad \frac{f(x+h) - f(x-h)}{2h} = f' + \tfrac{h^2}{6} f''' + \tfrac{u|f|}{h} . $$
 #
-# (In the central quotient the terms with $f''$ cancel: that is its whole point.) One error falls with $h$, the other grows. Setting
-# the derivative of their sum to zero:
+# (In the central quotient the terms with $f''$ cancel: that is its whole point.) One error falls
+# with $h$, the other grows. Setting the derivative of their sum to zero:
 #
 # $$ \tfrac{1}{2}|f''| = \frac{2u|f|}{h^2} \Rightarrow h^* = 2\sqrt{u\,|f/f''|} \sim u^{1/2}; \qquad
 # \tfrac{h}{3}|f'''| = \frac{u|f|}{h^2} \Rightarrow h^* = \sqrt[3]{3u\,|f/f'''|} \sim u^{1/3} . $$
 #
-# At $h^*$ the error is of order $u^{1/2}$ one-sided, but $u^{2/3}$ for the central quotient. Take $f = \exp$ at $x = 1$: there
-# $f = f' = f'' = f'''$ and the constants drop out.
+# At $h^*$ the error is of order $u^{1/2}$ one-sided, but $u^{2/3}$ for the central quotient. Take
+# $f = \exp$ at $x = 1$: there $f = f' = f'' = f'''$ and the constants drop out.
 
 # %%
 h = 2.0 ** -torch.arange(2, 50, dtype=torch.float64)  # powers of two: x + h is exact
@@ -636,45 +713,57 @@ central = relative(((one + h).exp() - (one - h).exp()) / (2 * h))
 low = h[h > 1e-7].float()
 single = relative(((1 + low).exp() - (1 - low).exp()) / (2 * low))
 
+# %%
 fig, ax = plt.subplots(figsize=(7, 3.4))
-for i, (name, x, error) in enumerate([("one-sided", h, one_sided), ("central", h, central), ("central, float32", low, single)]):
-    ax.loglog(x, error.clamp(min=1e-13), "o^s"[i], color=COLOURS[(0, 3, 6)[i]], ms=4, mfc="none" if i == 2 else None, label=name)
+ax.loglog(h, one_sided, "o", color=COLOURS[0], label="one-sided")
+ax.loglog(h, central, "^", color=COLOURS[3], label="central")
+ax.loglog(low, single, "s", color="k", mfc="none", label="central, float32")
 ax.loglog(h, h / 2 + 2 * u / h, color=COLOURS[0], lw=1, ls="-")
 ax.loglog(h, h**2 / 6 + u / h, color=COLOURS[3], lw=1, ls="--")
-ax.set(xlabel="h", ylabel="relative error", ylim=(1e-13, 1), title="Numerical derivative of exp: too small is as bad as too large")
+ax.set(xlabel="h", ylabel="relative error", ylim=(1e-13, 1))
+ax.set_title("Numerical derivative of exp: too small is as bad as too large")
 ax.legend()
 plt.show()
-for name, error, best in [("one-sided", one_sided, 2 * u**0.5), ("central", central, (3 * u) ** (1 / 3))]:
-    print(f"{name:10} derived best h {best:.1e}; measured {h[error.argmin()]:.1e} with error {error.min():.0e}")
+for name, error, best in [
+    ("one-sided", one_sided, 2 * u**0.5), ("central", central, (3 * u) ** (1 / 3))
+]:  # fmt: skip
+    found = h[error.argmin()]
+    print(f"{name:10} best h {best:.1e} derived, {found:.1e} found, error {error.min():.0e}")
 i = (h - 1e-5).abs().argmin()
 print(f"at h = {h[i]:.1e}: one-sided {one_sided[i]:.0e}, central {central[i]:.0e}")
 print(f"float32, central: at best {single.min():.0e}")
 
 # %% [markdown]
-# The lines are the two formulas, not fits: the bound holds and the points scatter below it. Rules that follow: use **central** differences, in
-# **float64**, with $h \approx 10^{-5}$; in float32 one cannot tell a small bug from rounding. Compare relative errors. And keep
-# away from kinks: if $z - h < 0 < z + h$ inside a ReLU, the quotient averages two slopes and accuses a correct backward.
+# The lines are the two formulas, not fits: on the right the points follow them, on the left, where
+# they are a bound, the points scatter below. Rules that follow: use **central** differences, in
+# **float64**, with $h \approx 10^{-5}$; in float32 one cannot tell a small bug from rounding.
+# Compare relative errors. And keep away from kinks: if $z - h < 0 < z + h$ inside a ReLU, the
+# quotient averages two slopes and accuses a correct backward.
 
 # %% [markdown]
 # ## 8. Data first: why inputs are normalised
 #
-# Gradient descent on a quadratic loss with Hessian $H$, eigenvalues $\lambda_\min \le \dots \le \lambda_\max$: along each eigenvector
-# the distance to the minimum is multiplied by $1 - \eta\lambda$ in each step. The steepest direction demands $\eta <
-# 2/\lambda_\max$, or it diverges; at such a rate the flattest one shrinks by about $1 - \lambda_\min/\lambda_\max$ a step. So the number of
-# steps grows like the **condition number** $\kappa = \lambda_\max/\lambda_\min$.
+# Gradient descent on a quadratic loss with Hessian $H$, eigenvalues
+# $\lambda_\min \le \dots \le \lambda_\max$: along each eigenvector the distance to the minimum is
+# multiplied by $1 - \eta\lambda$ in each step. The steepest direction demands
+# $\eta < 2/\lambda_\max$, or it diverges; at such a rate the flattest one shrinks by about
+# $1 - \lambda_\min/\lambda_\max$ a step. So the number of steps grows like the **condition number**
+# $\kappa = \lambda_\max/\lambda_\min$.
 #
-# The smallest example: one input $x$, a weight and a bias, squared error $\frac{1}{2N}\sum_n (w x_n + b - t_n)^2$. Its Hessian
+# The smallest example: one input $x$, a weight and a bias, squared error
+# $\frac{1}{2N}\sum_n (w x_n + b - t_n)^2$. Its Hessian
 #
 # $$ H = \begin{pmatrix} \overline{x^2} & \bar{x} \\ \bar{x} & 1 \end{pmatrix} $$
 #
-# becomes the identity, $\kappa = 1$, once $x$ has mean 0 and variance 1. Below $x$ is the pixel with the most ink, and $t$ says whether the
-# digit is a zero.
+# becomes the identity, $\kappa = 1$, once $x$ has mean 0 and variance 1. Below $x$ is the pixel
+# with the most ink, and $t$ says whether the digit is a zero.
 
 # %%
 pixel = data.train_x.mean(0).argmax()
 raw, target = data.train_x[:, pixel].double().cpu(), (y_train == 0).double().cpu()
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
-for ax, (name, x) in zip(axes, {"raw": raw, "normalised": (raw - raw.mean()) / raw.std(unbiased=False)}.items(), strict=True):
+normalised = (raw - raw.mean()) / raw.std(unbiased=False)
+for ax, name, x in zip(axes, ("raw", "normalised"), (raw, normalised), strict=True):
     features = torch.stack([x, torch.ones_like(x)], dim=1)  # (N, 2): for w and for b
     hessian = features.T @ features / len(x)
     low, high = torch.linalg.eigvalsh(hessian)
@@ -685,43 +774,57 @@ for ax, (name, x) in zip(axes, {"raw": raw, "normalised": (raw - raw.mean()) / r
     offset = torch.cartesian_prod(*[torch.linspace(-1.6, 1.6, 81, dtype=torch.float64)] * 2)
     loss = 0.5 * (offset @ hessian * offset).sum(1).view(81, 81).T
     side = torch.linspace(-1.6, 1.6, 81)
-    ax.contour(side, side, loss, levels=[0.01, 0.05, 0.15, 0.4, 0.8, 1.5], colors="0.7", linewidths=0.8)
+    ax.contour(
+        side, side, loss, levels=[0.01, 0.05, 0.15, 0.4, 0.8, 1.5], colors="0.7", linewidths=0.8
+    )
     ax.plot(*(torch.stack(path) - best).T, "o-", color=COLOURS[0], ms=3)
-    ax.set(title=f"{name}: κ = {high / low:.1f}, {len(path) - 1} steps", xlabel="w − best w", aspect="equal")
+    ax.set(
+        title=f"{name}: κ = {high / low:.1f}, {len(path) - 1} steps",
+        xlabel="w − best w",
+        aspect="equal",
+    )
     ax.grid(False)
 axes[0].set_ylabel("b − best b")
 fig.suptitle("Gradient descent with rate 1/λmax until within 0.001 of the minimum")
 plt.show()
+features = torch.stack([1000 * raw, torch.ones_like(raw)], dim=1)
+print(f"the same ink counted in thousandths: κ = {torch.linalg.cond(features.T @ features):.1e}")
 
 # %% [markdown]
-# A step straight to the goal, against a walk along a valley: and this is *one* well-behaved input. With features in metres and in euros $\kappa$ reaches
-# millions. So: subtract the mean, divide by the standard deviation, feature by feature. Two conventions that are
-# easily forgotten: the statistics come from the **training** split alone and are applied unchanged to the others; and a pixel that never
-# changes has standard deviation 0, hence the small constant that section 1 added.
+# A step straight to the goal, against a walk along a valley: and this is *one* well-behaved input.
+# A mere change of its unit makes $\kappa$ a matter of millions. So: subtract the mean, divide by
+# the standard deviation, feature by feature. Two conventions that are easily forgotten: the
+# statistics come from the **training** split alone and are applied unchanged to the others; and a
+# pixel that never changes has standard deviation 0, hence the small constant that section 1 added.
 
 # %% [markdown]
 # ## 9. Initialisation
 #
 # ### Why not start at zero?
 #
-# Because then all neurons of a layer are one neuron. Suppose two hidden neurons have equal incoming weights and equal outgoing weights. Then
-# they compute the same $z$ and the same activation; they receive the same derivative; so their rows of $\partial L / \partial W = G^\top
-# X$ are equal (equal columns of $G$), and after the step they are equal still. By induction: for ever. Any constant does it, and any number of
-# steps with any optimiser of this lecture, for they all treat equal histories equally.
+# Because then all neurons of a layer are one neuron. Suppose two hidden neurons have equal incoming
+# weights and equal outgoing weights. Then they compute the same $z$ and the same activation; they
+# receive the same derivative; so their rows of $\partial L / \partial W = G^\top X$ are equal
+# (equal columns of $G$), and after the step they are equal still. By induction: for ever. Any
+# constant does it, with any optimiser of this lecture, for they all treat equal histories equally.
 #
-# We train a net with two hidden layers of 32 tanh neurons from four starts and look at the rank of its three weight matrices. (In
-# float64 on the CPU, so that what we see is not rounding.)
+# We train a net with two hidden layers of 32 tanh neurons from four starts and look at the rank of
+# its three weight matrices. (In float64 on the CPU, so that what we see is not rounding.)
+
 
 # %%
 def constant_start(value: float | None, seed: int = 0) -> nn.Sequential:
     """64-32-32-10 with tanh, every parameter equal to `value`; None: torch's random default."""
     torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10))
+    net = nn.Sequential(
+        nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10)
+    )
     for parameter in net.parameters() if value is not None else []:
         nn.init.constant_(parameter, value)
     return net.double()
 
 
+# %%
 x64, v64, labels = x_train.double().cpu(), x_valid.double().cpu(), y_train.cpu()
 twins = {}
 for value in (0.0, 0.1, 0.5, None):
@@ -734,9 +837,15 @@ for value in (0.0, 0.1, 0.5, None):
         F.cross_entropy(net(x64[rows]), labels[rows]).backward()
         optimiser.step()
         if step % 10 == 0:
-            most = most.maximum(torch.stack([torch.linalg.matrix_rank(net[i].weight) for i in (0, 2, 4)]))
+            most = most.maximum(
+                torch.stack([torch.linalg.matrix_rank(net[i].weight) for i in (0, 2, 4)])
+            )
     accuracy = (net(v64).argmax(1) == y_valid.cpu()).double().mean()
-    print(f"start {value!s:5} largest ranks seen {most.tolist()!s:13} validation accuracy {accuracy:.1%}")
+    name = "random" if value is None else value
+    print(
+        f"start {name!s:7} largest ranks seen {most.tolist()!s:13}",
+        f"validation accuracy {accuracy:.1%}",
+    )
 
 # %%
 fig, axes = plt.subplots(2, 8, figsize=(8.5, 2.5))
@@ -745,62 +854,76 @@ for row, (value, name) in zip(axes, {0.1: "all 0.1", None: "random"}.items(), st
     for k, ax in enumerate(row):
         ax.imshow(images[k], vmin=-images.abs().max(), vmax=images.abs().max())
         ax.set(xticks=[], yticks=[])
-        if row is axes[0]:
-            ax.set_title(f"neuron {k}")
+        ax.set_title(f"neuron {k}" if value else "")
     row[0].set_ylabel(name)
-fig.suptitle("Incoming weights after training, as 8 × 8 images: 32 copies of one neuron, or 32 neurons")
+fig.suptitle(
+    "Incoming weights after training, as 8 × 8 images: 32 copies of one neuron, or 32 neurons"
+)
 plt.show()
 
-wide, narrow = twins[0.1], nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 10)).double()
+wide = twins[0.1]
+narrow = nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 10))
+narrow.double()
 with torch.no_grad():
     for i in (0, 2, 4):
         out, inp = narrow[i].weight.shape
         copies = wide[i].in_features // inp if i else 1
         narrow[i].weight.copy_(copies * wide[i].weight[:out, :inp])
         narrow[i].bias.copy_(wide[i].bias[:out])
-    print(f"32 neurons a layer against one a layer: largest difference of the logits {(wide(v64) - narrow(v64)).abs().max():.0e}")
+    difference = (wide(v64) - narrow(v64)).abs().max()
+print(f"32 neurons a layer against one a layer: the logits differ by at most {difference:.0e}")
 
 # %% [markdown]
-# A net of 32 × 32 neurons, trained properly, *is* a net with one neuron per layer, to the last digits of a float64. Started at exactly zero it is
-# worse still: with $W_2 = 0$ nothing comes back through $G W$, the first layers have no gradient at all and only the last bias
-# learns how frequent the classes are. Randomness at the start is no nuisance that one tolerates; it is what makes
-# the neurons different. (Biases may start at zero: the weights have already broken the tie.)
-#
+# The net with 32 neurons a layer *is* a net with one neuron a layer (whose outgoing weights are 32
+# times as large), to the last digits of a float64: **the first surprise**. Started at exactly zero
+# it is worse still: all activations are $\tanh 0 = 0$, so every $G^\top A$ is 0, nothing comes back
+# through $G W$, and only the last bias learns how frequent the classes are. Randomness at the start
+# is no nuisance that one tolerates; it is what makes the neurons different. (Biases may start at
+# zero: the weights have already broken the tie.)
+
+# %% [markdown]
 # ### How large, then? The signal forward
 #
-# Let the weights of a layer be independent, with mean 0 and variance $\sigma^2$, biases 0, and follow $z_k = \sum_d W_{kd}\, x_d$ with $d = 1, \dots,
-# n_\text{in}$. Since $\mathbb{E}[W_{kd}] = 0$, also $\mathbb{E}[z_k] = 0$, and
+# Let the weights of a layer be independent, with mean 0 and variance $\sigma^2$, biases 0, and
+# follow $z_k = \sum_d W_{kd}\, x_d$ with $d = 1, \dots, n_\text{in}$. Since
+# $\mathbb{E}[W_{kd}] = 0$, also $\mathbb{E}[z_k] = 0$, and
 #
-# $$ \operatorname{Var}(z_k) = \mathbb{E}[z_k^2] = \sum_{d} \sum_{d'} \mathbb{E}[W_{kd} W_{kd'}]\;\mathbb{E}[x_d x_{d'}]
+# $$ \operatorname{Var}(z_k) = \mathbb{E}[z_k^2] = \sum_{d} \sum_{d'} \mathbb{E}[W_{kd}
+# W_{kd'}]\;\mathbb{E}[x_d x_{d'}]
 # = \sum_d \sigma^2\, \mathbb{E}[x_d^2] = n_\text{in}\,\sigma^2\;\mathbb{E}[x^2] . $$
 
 # %% [markdown]
-# Two places to stop at. The double sum collapsed because *different weights* are uncorrelated; the inputs may depend on
-# each other as they like. And what remains is $\mathbb{E}[x^2]$, **not** $\operatorname{Var}(x)$: they differ
-# when the inputs have a mean, and after a ReLU they do.
+# Two places to stop at. The double sum collapsed because *different weights* are uncorrelated; the
+# inputs may depend on each other as they like. And what remains is $\mathbb{E}[x^2]$, **not**
+# $\operatorname{Var}(x)$: they differ when the inputs have a mean, and after a ReLU they do.
 #
-# *Nearly linear activation* (tanh near 0): $x \approx z$ of the layer before, so the variance is kept if $n_\text{in}\sigma^2 = 1$.
+# *Nearly linear activation* (tanh near 0): $x \approx z$ of the layer before, so the variance is
+# kept if $n_\text{in}\sigma^2 = 1$.
 #
-# *ReLU:* $z$ is distributed symmetrically about 0 (because $W$ is), so squaring and keeping the positive half gives
-# $\mathbb{E}[\max(0, z)^2] = \tfrac12 \mathbb{E}[z^2]$. Each layer multiplies the mean square by $\tfrac12 n_\text{in}\sigma^2$,
-# and
+# *ReLU:* $z$ is distributed symmetrically about 0 (because $W$ is), so squaring and keeping the
+# positive half gives $\mathbb{E}[\max(0, z)^2] = \tfrac12 \mathbb{E}[z^2]$. Each layer multiplies
+# the mean square by $\tfrac12 n_\text{in}\sigma^2$, and
 #
 # $$ \sigma^2 = \frac{2}{n_\text{in}} \qquad \text{(He et al. 2015, eq. 10)}. $$
-#
+
+# %% [markdown]
 # ### And the gradient backward
 #
-# With $g_d = \varphi'(z_d) \sum_{k=1}^{n_\text{out}} W_{kd}\, g'_k$, where $g'$ comes from the layer behind, the same steps give
-# $\mathbb{E}[g^2] = \mathbb{E}[\varphi'^2]\; n_\text{out}\, \sigma^2\; \mathbb{E}[g'^2]$ (now assuming that $g'$ is independent of $W$, which is
-# only nearly so). For ReLU $\mathbb{E}[\varphi'^2] = \tfrac12$: kept if $\sigma^2 = 2/n_\text{out}$. In the linear case forward wants $1/n_\text{in}$ and backward
-# $1/n_\text{out}$; **Xavier** takes the middle,
+# With $g_d = \varphi'(z_d) \sum_{k=1}^{n_\text{out}} W_{kd}\, g'_k$, where $g'$ comes from the
+# layer behind, the same steps give
+# $\mathbb{E}[g^2] = \mathbb{E}[\varphi'^2]\; n_\text{out}\, \sigma^2\; \mathbb{E}[g'^2]$ (now
+# assuming that $g'$ is independent of $W$, which is only nearly so). For ReLU
+# $\mathbb{E}[\varphi'^2] = \tfrac12$: kept if $\sigma^2 = 2/n_\text{out}$. In the linear case
+# forward wants $1/n_\text{in}$ and backward $1/n_\text{out}$; **Xavier** takes the middle,
 #
-# $$ \sigma^2 = \frac{2}{n_\text{in} + n_\text{out}} \quad \text{(Glorot and Bengio 2010, eq. 12)}, \qquad
+# $$ \sigma^2 = \frac{2}{n_\text{in} + n_\text{out}} \quad
+# \text{(Glorot and Bengio 2010, eq. 12)}, \qquad
 # W \sim U\Big(\pm\sqrt{\tfrac{6}{n_\text{in} + n_\text{out}}}\Big) \quad \text{(eq. 16)}, $$
 #
 # as $U(\pm a)$ has variance $a^2/3$. Now the test, 50 layers deep.
 
 # %%
-STARTS = {  # standard deviation for a layer n -> n, where Xavier is 1/n
+STARTS = {  # standard deviation for a layer n -> n, where Xavier's variance is 1/n
     "small, 0.01": lambda n: 0.01,
     "torch default": lambda n: math.sqrt(1 / (3 * n)),
     "Xavier": lambda n: math.sqrt(1 / n),
@@ -809,11 +932,11 @@ STARTS = {  # standard deviation for a layer n -> n, where Xavier is 1/n
 PHI = {"tanh": torch.tanh, "ReLU": torch.relu, "sigmoid": torch.sigmoid}
 
 
-def through_depth(phi: str, std: float, depth: int = 50, n: int = 128, batch: int = 128) -> tuple[Tensor, Tensor]:
-    """Mean squares of the activations and of the loss's derivatives by z, layer by layer (float64)."""
+def through_depth(phi: str, std: float, n: int = 256, batch: int = 64) -> tuple[Tensor, Tensor]:
+    """Mean squares of activations and of derivatives by z in 50 layers of n units (float64)."""
     torch.manual_seed(0)
     h, zs, forward = torch.randn(batch, n, dtype=torch.float64), [], []
-    for _ in range(depth):
+    for _ in range(50):
         zs.append((h @ (std * torch.randn(n, n, dtype=torch.float64)).T).requires_grad_())
         h = PHI[phi](zs[-1])
         forward.append(h.square().mean().detach())
@@ -821,7 +944,10 @@ def through_depth(phi: str, std: float, depth: int = 50, n: int = 128, batch: in
     return torch.stack(forward), torch.stack([g.square().mean() for g in grads])
 
 
-profiles = {(phi, name): through_depth(phi, std(128)) for phi in PHI for name, std in STARTS.items()}
+# %%
+profiles = {
+    (phi, name): through_depth(phi, std(256)) for phi in PHI for name, std in STARTS.items()
+}
 
 
 def plot_depth(which: int, ylabel: str, title: str) -> None:
@@ -839,27 +965,38 @@ def plot_depth(which: int, ylabel: str, title: str) -> None:
 plot_depth(0, "mean square of the activations", "Forward: only He keeps a ReLU net alive")
 
 # %%
-plot_depth(1, "mean square of ∂L/∂z", "Backward, from layer 50 to layer 1: sigmoid loses its gradient whatever the start")
+plot_depth(
+    1, "mean square of ∂L/∂z", "Backward, from layer 50 to 1: sigmoid loses it whatever the start"
+)
 for phi, name in [("ReLU", "He"), ("ReLU", "Xavier"), ("tanh", "Xavier"), ("sigmoid", "Xavier")]:
     forward, backward = profiles[phi, name]
     ratio = backward[0] / backward[-1]
-    print(f"{phi:8}{name:7} activations at layer 50: {forward[-1]:.1e}; gradient, layer 1 over layer 50: {ratio:.1e}")
-print(f"predicted: ReLU with Xavier 2**-50 = {2.0**-50:.1e}; tanh with Xavier 1/(2 * 50) = {1 / 100}")
+    print(f"{phi:8}{name:7} activations at layer 50 {forward[-1]:.1e}, gradient 1 : 50 {ratio:.1e}")
+print(
+    f"predicted: ReLU with Xavier 2**-50 = {2.0**-50:.1e}; tanh with Xavier 1/(2 * 50) = {1 / 100}"
+)
 
 # %% [markdown]
-# - **ReLU with Xavier** halves the mean square at each layer, as derived: after 50 layers $2^{-50}$. He holds it.
-# - **tanh with Xavier** does not "stabilise" as one often reads. For small $q = \mathbb{E}[z^2]$, $\tanh^2 z \approx z^2 - \frac23 z^4$,
-#   and with $\mathbb{E}[z^4] = 3q^2$ (Gaussian) each layer makes $q - 2q^2$ of $q$. Then $1/q$ grows by 2 a layer and $q \approx 1/(2l)$: a slow decay, not none.
-# - **sigmoid** looks perfectly healthy in the first figure. Its activations are about ½ whatever comes in: a mean square near ¼ that carries no
-#   information. The second figure shows the damage. *Look both ways.*
-# - **torch's default** for `nn.Linear`, $U(\pm 1/\sqrt{n_\text{in}})$, has variance $1/(3 n_\text{in})$: neither Xavier nor He. Harmless in three layers, deadly
-#   in fifty.
+# - **ReLU with Xavier** halves the mean square at each layer, as derived: about $2^{-50}$ after 50
+#   layers. He holds it (the wobble is the luck of 256 units).
+# - **tanh with Xavier** does not "stabilise" as one often reads. For small $q = \mathbb{E}[z^2]$,
+#   $\tanh^2 z \approx z^2 - \frac23 z^4$, and with $\mathbb{E}[z^4] = 3q^2$ (Gaussian) each layer
+#   makes $q - 2q^2$ of $q$. Then $1/q$ grows by 2 a layer and $q \approx 1/(2l)$: a slow decay, not
+#   none.
+# - **sigmoid** looks perfectly healthy in the first figure. Its activations are about ½ whatever
+#   comes in: a mean square near ¼ that carries no information. The second figure shows the damage.
+#   *Look both ways.*
+# - **torch's default** for `nn.Linear`, $U(\pm 1/\sqrt{n_\text{in}})$, has variance
+#   $1/(3 n_\text{in})$: neither Xavier nor He. The three layers above learnt well with it (the
+#   start called random); fifty would not.
 
 # %% [markdown]
 # ### The answer to section 1
 #
-# The 20-layer net at factor 1 was He's initialisation. Without biases ReLU layers are homogeneous: multiply all weights by $s$ and the
-# logits are multiplied by *exactly* $s^{20}$, the gradient that reaches a weight matrix by $s^{19}$ and by the changed $p - y$.
+# The 20-layer net at factor 1 was He's initialisation. Without biases ReLU layers are homogeneous:
+# multiply all weights by $s$ and the logits are multiplied by *exactly* $s^{20}$; the gradient of
+# each weight matrix by $s^{19}$, the other 19 matrices on the way (and $p - y$ changes with the
+# logits).
 
 # %%
 for scale in (1.0, 0.5, 1.5):
@@ -868,53 +1005,75 @@ for scale in (1.0, 0.5, 1.5):
     loss = F.cross_entropy(logits, y_train)
     loss.backward()
     size, grad = logits.std().item(), net[0].weight.grad.norm().item()
-    print(f"scale {scale}: {scale}^20 = {scale**20:8.1e}  logits {size:8.1e}  loss {loss:8.2f}  first gradient {grad:.1e}")
+    print(
+        f"{scale}^20 = {scale**20:8.1e}  logits {size:8.1e}  loss {loss:8.2f}  gradient {grad:.1e}"
+    )
 
 # %% [markdown]
-# Half the weights, a millionth of the signal, both ways. The net can say nothing but "all classes alike", whose loss is $\ln 10$;
-# and the gradient that might change that is a millionth of what it should be. With 1.5 the logits are thousands, and so is the loss.
-# Nothing was broken: $0.5^{20}$ is simply a very small number.
+# Half the weights, a millionth of the signal, both ways. The net can say nothing but "all classes
+# alike", whose loss is $\ln 10$; and the gradient that might change that is a millionth of what it
+# should be. With 1.5 the logits are thousands, and so is the loss. Nothing was broken: $0.5^{20}$
+# is simply a very small number.
 
 # %% [markdown]
 # ## 10. Optimisers
 #
-# The gradient $\mathbf{g}$ of a mini-batch says which way is down *here*. What to do with it is the optimiser's business. All operations
-# below are elementwise; $\theta$ are the parameters, $\eta$ the learning rate; every buffer starts at 0. Sources differ in details, and
-# the third column says what torch does.
+# The gradient of a mini-batch says which way is down *here*. What to do with it is the optimiser's
+# business. Let $\theta$ be one parameter, $g$ its gradient, $\eta$ the learning rate; every buffer
+# ($v$, $s$, $r$) belongs to that parameter and starts at 0. Written as torch computes them:
 #
-# | | each step | convention |
-# |---|---|---|
-# | SGD | $\theta \leftarrow \theta - \eta\, g$ | Robbins and Monro 1951 |
-# | momentum | $v \leftarrow \mu v + g,\ \ \theta \leftarrow \theta - \eta\, v$ | Sutskever's $v \leftarrow \mu v - \eta g$, $\theta \leftarrow \theta + v$ differs once $\eta$ changes |
-# | Nesterov | $v \leftarrow \mu v + g,\ \ \theta \leftarrow \theta - \eta\,(g + \mu v)$ | Sutskever takes the gradient at $\theta + \mu v$ instead |
-# | Adagrad | $s \leftarrow s + g^2,\ \ \theta \leftarrow \theta - \eta\, g / (\sqrt{s} + \varepsilon)$ | sum, never forgets |
-# | RMSProp | $s \leftarrow \alpha s + (1-\alpha) g^2$, step as above | $\alpha = 0.99$; $\varepsilon$ outside the root |
-# | Adadelta | $s \leftarrow \rho s + (1-\rho) g^2$, $\ \Delta = \frac{\sqrt{r + \varepsilon}}{\sqrt{s + \varepsilon}}\, g$, $\ r \leftarrow \rho r + (1-\rho)\Delta^2$, $\ \theta \leftarrow \theta - \eta \Delta$ | $\rho = 0.9$, $\eta = 1$; Zeiler $\rho = 0.95$, no $\eta$ |
+# $$
+# \begin{array}{lll}
+# \text{SGD} & & \theta \leftarrow \theta - \eta\, g \\[2pt]
+# \text{momentum} & v \leftarrow \mu v + g & \theta \leftarrow \theta - \eta\, v \\[2pt]
+# \text{Nesterov} & v \leftarrow \mu v + g & \theta \leftarrow \theta - \eta\,(g + \mu v) \\[2pt]
+# \text{Adagrad} & s \leftarrow s + g^2 & \theta \leftarrow \theta - \eta\, g / (\sqrt{s} +
+# \varepsilon) \\[2pt]
+# \text{RMSProp} & s \leftarrow \alpha s + (1-\alpha)\, g^2 & \theta \leftarrow \theta - \eta\, g
+# / (\sqrt{s} + \varepsilon) \\[2pt]
+# \text{Adadelta} & s \leftarrow \rho s + (1-\rho)\, g^2, \quad
+# \Delta = g\, \sqrt{r + \varepsilon} \big/ \sqrt{s + \varepsilon}, \quad r \leftarrow \rho r +
+# (1-\rho)\, \Delta^2 &
+# \theta \leftarrow \theta - \eta\, \Delta
+# \end{array}
+# $$
 #
-# Momentum averages *directions*; Adagrad, RMSProp and Adadelta divide by the usual *size* of the gradient, each coordinate by its own.
+# Sources differ. Sutskever et al. (2013) write momentum as $v \leftarrow \mu v - \eta g$,
+# $\theta \leftarrow \theta + v$, the same until $\eta$ changes, and take Nesterov's gradient at
+# $\theta + \mu v$. Torch's defaults: RMSProp $\alpha = 0.99$; Adadelta $\rho = 0.9$, $\eta = 1$,
+# where Zeiler (2012) has $\rho = 0.95$ and no rate.
+#
+# Momentum averages *directions*; Adagrad, RMSProp and Adadelta divide by the usual *size* of the
+# gradient, each coordinate by its own.
 
 # %% [markdown]
 # **Adam** (Kingma and Ba 2015, Algorithm 1) does both. With $t = 1, 2, \dots$ counting steps,
 #
-# $$ m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad
+# $$ m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2,
+# \quad
 # \hat m = \frac{m}{1 - \beta_1^t}, \quad \hat s = \frac{s}{1 - \beta_2^t}, \quad
 # \theta \leftarrow \theta - \eta\, \frac{\hat m}{\sqrt{\hat s} + \varepsilon} . $$
 #
-# Why the hats? The buffers start at 0. For a constant gradient $g$ the first average is $m = (1 - \beta_1)(1 + \beta_1 + \dots + \beta_1^{t-1})\, g =
-# (1 - \beta_1^t)\, g$: too small by just the factor that we divide by. In the first step $\hat m = g$, $\hat s = g^2$, so every coordinate moves by
-# $\eta \cdot \operatorname{sign}(g)$, be the gradient $10^{-3}$ or $10^{3}$. Without the hats the first step would be $(1 - \beta_1)/\sqrt{1 - \beta_2}$
-# times as long.
-#
-# **Weight decay.** Adding $\frac{\lambda}{2}\|\theta\|^2$ to the loss adds $\lambda\theta$ to the gradient. **AdamW** (Loshchilov and Hutter 2019) keeps it out of
-# the gradient and shrinks the weights directly, $\theta \leftarrow (1 - \eta\lambda)\,\theta$ in torch, before the Adam step. What is the difference? Wait for
-# the second surprise below.
+# Why the hats? The buffers start at 0. For a constant gradient $g$ the first average is
+# $m = (1 - \beta_1)(1 + \beta_1 + \dots + \beta_1^{t-1})\, g = (1 - \beta_1^t)\, g$: too small by
+# just the factor that we divide by. In the first step $\hat m = g$, $\hat s = g^2$, so every
+# coordinate moves by $\eta \cdot \operatorname{sign}(g)$, be the gradient $10^{-3}$ or $10^{3}$.
+# Without the hats the first step would be $(1 - \beta_1)/\sqrt{1 - \beta_2}$ times as long.
+
+# %% [markdown]
+# **Weight decay.** Adding $\frac{\lambda}{2}\|\theta\|^2$ to the loss adds $\lambda\theta$ to the
+# gradient. **AdamW** (Loshchilov and Hutter 2019) keeps it out of the gradient and shrinks the
+# weights directly, $\theta \leftarrow (1 - \eta\lambda)\,\theta$ in torch, before the Adam step.
+# That this is not the same we shall see below.
 
 # %%
 p = torch.tensor([1.0, 1.0], requires_grad=True)
 adam = torch.optim.Adam([p], lr=0.1)
 (p * torch.tensor([1e-3, -1e3])).sum().backward()
 adam.step()
-print("gradient (0.001, -1000): Adam's first step with rate 0.1 is", (p.detach() - 1).numpy().round(4))
+print(
+    "gradient (0.001, -1000): Adam's first step with rate 0.1 is", (p.detach() - 1).numpy().round(4)
+)
 print(f"without bias correction it would be {(1 - 0.9) / math.sqrt(1 - 0.999):.2f} times as long")
 
 # %%
@@ -942,11 +1101,16 @@ def walk(make, surface, start: list[float], steps: int = 60) -> Tensor:
     return torch.stack(points)
 
 
-def show_walks(surface, start: list[float], x: Tensor, y: Tensor, levels: list[float], title: str) -> None:
+# %%
+def show_walks(
+    surface, start: list[float], x: Tensor, y: Tensor, levels: list[float], title: str
+) -> None:
     fig, axes = plt.subplots(2, 4, figsize=(9.8, 4), sharex=True, sharey=True)
     for ax, (name, make) in zip(axes.flat, OPTIMISERS.items(), strict=True):
         path = walk(make, surface, start)
-        ax.contour(x, y, surface(x[None, :], y[:, None]), levels=levels, colors="0.75", linewidths=0.7)
+        ax.contour(
+            x, y, surface(x[None, :], y[:, None]), levels=levels, colors="0.75", linewidths=0.7
+        )
         ax.plot(*path.T, ".-", color=COLOURS[0], ms=3, lw=0.9)
         ax.plot(*path[0], "ks", *path[-1], "k*", ms=7)
         ax.set_title(f"{name}: f = {surface(*path[-1]):.2g}", fontsize=8.5)
@@ -957,31 +1121,46 @@ def show_walks(surface, start: list[float], x: Tensor, y: Tensor, levels: list[f
 
 # %%
 show_walks(
-    lambda x, y: 0.5 * (x**2 + 50 * y**2), [-4.0, 0.5], torch.linspace(-4.5, 1, 101), torch.linspace(-0.7, 0.7, 101),
-    [0.05, 0.5, 2, 5, 10], "A ravine, κ = 50: 60 steps from the square to the star; the minimum is at (0, 0)",
-)  # fmt: skip
+    lambda x, y: 0.5 * (x**2 + 50 * y**2),
+    start=[-4.0, 0.5],
+    x=torch.linspace(-4.5, 1, 101),
+    y=torch.linspace(-0.7, 0.7, 101),
+    levels=[0.05, 0.5, 2, 5, 10],
+    title="A ravine, κ = 50: 60 steps from the square to the star; the minimum is at (0, 0)",
+)
 show_walks(
-    lambda x, y: 0.5 * x**2 - 0.5 * y**2 + 0.25 * y**4, [-1.5, 0.001], torch.linspace(-1.8, 0.6, 101),
-    torch.linspace(-0.4, 1.4, 101), [-0.24, -0.2, -0.12, -0.03, 0.03, 0.2, 0.5, 1],
-    "A saddle at (0, 0), started 0.001 beside the ridge: who leaves? The minimum, f = −0.25, is at (0, 1)",
-)  # fmt: skip
+    lambda x, y: 0.5 * x**2 - 0.5 * y**2 + 0.25 * y**4,
+    start=[-1.5, 0.001],
+    x=torch.linspace(-1.8, 0.6, 101),
+    y=torch.linspace(-0.4, 1.4, 101),
+    levels=[-0.24, -0.2, -0.12, -0.03, 0.03, 0.2, 0.5, 1],
+    title="A saddle at (0, 0), start 0.001 beside the ridge: who finds the minimum at (0, 1)?",
+)
 
 # %% [markdown]
-# **Ravine.** SGD flips from wall to wall or creeps along the floor; which of both, the rate decides. Momentum cancels the flipping and adds up the creeping. The methods
-# that divide by the gradient's size walk almost diagonally: they see both coordinates as equally steep. Adadelta has no rate to choose, and starts very slowly since
-# its first steps are of size $\sqrt{\varepsilon}$.
+# **Ravine.** At this rate SGD soon lies on the floor and creeps; at a larger one it would flip from
+# wall to wall. Momentum adds up the creeping and overshoots. The methods that divide by the
+# gradient's size take first steps of equal length in both coordinates, however steep. Adagrad's sum
+# only grows, so its steps shrink; Adadelta starts slowly, its first steps being of size
+# $\sqrt{\varepsilon}$. AdamW looks best by luck: its decay pulls to the origin, which happens to be
+# the minimum.
 #
-# **Saddle.** The gradient across the ridge is 0.001. SGD takes it at face value and does not leave in 60 steps; momentum has just begun to. Divide by its size,
-# and 0.001 is as good as 1. In high dimensions saddles are far more common than bad minima (Dauphin et al. 2014), so this matters.
-#
+# **Saddle.** The gradient across the ridge is 0.001. SGD takes it at face value and does not leave
+# in 60 steps; momentum has just begun to. Divide by its size, and 0.001 is as good as 1. Dauphin et
+# al. (2014) argue that in high dimensions saddles, not bad minima, are the usual obstacle.
+
+# %% [markdown]
 # ### Second surprise: where does momentum's gain come from?
 #
 # Digits, 64-64-64-10, 200 steps. Momentum 0.9 at the same rate is an enormous gain:
 
+
 # %%
 def fresh() -> nn.Sequential:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    net = nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    )
     for layer in net[::2]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
@@ -996,12 +1175,15 @@ for rate, momentum in [(0.002, 0.0), (0.002, 0.9), (0.02, 0.0), (0.02, 0.9), (0.
     print(f"{rate:6}{momentum:10}{rate / (1 - momentum):24.3f}{loss:22.3f}")
 
 # %% [markdown]
-# Now compare lines with equal values in the third column. They are as good as equal. For a steady gradient $v = g\,(1 + \mu + \mu^2 + \dots) \to g/(1 - \mu)$, so $\mu =
-# 0.9$ is a rate ten times larger in disguise; and on this problem *that was all*. A comparison "with and without momentum" at equal rates, as one often sees it,
-# compares two learning rates.
+# Now compare lines with equal values in the third column. They are as good as equal. For a steady
+# gradient $v = g\,(1 + \mu + \mu^2 + \dots) \to g/(1 - \mu)$, so $\mu = 0.9$ is a rate ten times
+# larger in disguise; and on this problem *that was all*. A comparison "with and without momentum"
+# at equal rates, as one often sees it, compares two learning rates.
 #
-# Is momentum useless, then? Not where plain descent cannot take the tenfold rate, because it would diverge in the steep direction: in a ravine. Give both methods
-# their best possible constants (Polyak 1964) and count steps:
+# Is momentum useless, then? Not where plain descent cannot take the tenfold rate, because it would
+# diverge in the steep direction: in a ravine. Give both methods their best possible constants
+# (Polyak 1964) and count steps:
+
 
 # %%
 def count(curvature: Tensor, rate: float, momentum: float) -> int:
@@ -1017,15 +1199,19 @@ for kappa in (10, 100, 1000):
     curvature, root = torch.tensor([1.0, kappa], dtype=torch.float64), math.sqrt(kappa)
     plain = count(curvature, 2 / (1 + kappa), 0.0)
     heavy = count(curvature, 4 / (1 + root) ** 2, ((root - 1) / (root + 1)) ** 2)
-    print(f"κ = {kappa:5}: plain {plain:5} steps, momentum {heavy:4}: {plain / heavy:.1f} times fewer")
+    print(
+        f"κ = {kappa:5}: plain {plain:5} steps, momentum {heavy:4}: {plain / heavy:.1f} times fewer"
+    )
 
 # %% [markdown]
-# Plain descent needs about $\kappa$ steps, momentum about $\sqrt\kappa$: the real gain, and it grows with ill-conditioning.
+# The steps of plain descent grow like $\kappa$, those of momentum like $\sqrt\kappa$: that is the
+# real gain, and it is largest where the problem is worst conditioned.
 #
 # ### Adam with L2 is not AdamW
 #
-# Multiply the loss by 100, as a change of units would. The direction of every gradient stays, and Adam, which divides by the gradient's size, should not care. We watch
-# the length of the weight vector, with $\lambda = 0.1$ both ways:
+# Multiply the loss by 100, as a change of units would. The direction of every gradient stays, and
+# Adam, which divides by the gradient's size, should not care. We watch the length of the weight
+# vector, with $\lambda = 0.1$ both ways:
 
 # %%
 print(f"{'':18}{'loss × 1':>10}{'loss × 100':>12}   length of all parameters after training")
@@ -1044,18 +1230,25 @@ for name, make in {
     print(f"{name:18}{lengths[0]:10.2f}{lengths[1]:12.2f}")
 
 # %% [markdown]
-# With L2 in the gradient the decay, too, is divided by $\sqrt{\hat s}$: weights with large gradients are hardly decayed, and when the loss grows by 100 the decay all but vanishes. AdamW's is the
-# same in both columns: the decay was *decoupled*. A $\lambda$ tuned for one is therefore meaningless for the other. For SGD without momentum the two coincide.
-#
+# With L2 in the gradient the decay, too, is divided by $\sqrt{\hat s}$: weights with large
+# gradients are hardly decayed, and when the loss grows by 100 the decay all but vanishes. AdamW's
+# is the same in both columns: the decay was *decoupled*. A $\lambda$ tuned for one is therefore
+# meaningless for the other. For SGD without momentum the two coincide.
+
+# %% [markdown]
 # ## 11. Learning-rate schedules
 #
-# A gradient of a mini-batch is the true one plus noise. With a constant rate the noise never averages out: the weights hover around the minimum at a distance that grows with $\eta$. Small
+# A gradient of a mini-batch is the true one plus noise. With a constant rate the noise never
+# averages out: the weights hover around the minimum at a distance that grows with $\eta$. Small
 # $\eta$ from the start would take for ever. So begin large and end small:
 #
-# - **step**: $\eta_t = \eta_0\, \gamma^{\lfloor t / T_s \rfloor}$, a factor $\gamma$ every $T_s$ steps;
-# - **cosine** (Loshchilov and Hutter 2017): $\eta_t = \eta_\min + \frac12 (\eta_0 - \eta_\min)\big(1 + \cos(\pi t / T)\big)$;
+# - **step**: $\eta_t = \eta_0\, \gamma^{\lfloor t / T_s \rfloor}$, a factor $\gamma$ every $T_s$
+#   steps;
+# - **cosine** (Loshchilov and Hutter 2017):
+#   $\eta_t = \eta_\min + \frac12 (\eta_0 - \eta_\min)\big(1 + \cos(\pi t / T)\big)$;
 # - **cyclic**, triangular (Smith 2017): up and down between two rates, each half in $T_c$ steps;
-# - **warm-up** (Goyal et al. 2017): linearly up during the first $T_w$ steps, then any of the others. Early gradients are large and Adam's $\hat s$ rests on few values.
+# - **warm-up** (Goyal et al. 2017): linearly up during the first $T_w$ steps, then any of the
+#   others. Early gradients are large and Adam's $\hat s$ rests on few values.
 
 # %%
 T = 200
@@ -1063,7 +1256,7 @@ sched = torch.optim.lr_scheduler
 SCHEDULES = {
     "step: × 0.3 every 50": lambda o: sched.StepLR(o, 50, gamma=0.3),
     "cosine": lambda o: sched.CosineAnnealingLR(o, T),
-    "cyclic: 0.1 to 1, 25 up, 25 down": lambda o: sched.CyclicLR(o, 0.1, 1.0, 25, cycle_momentum=False),
+    "cyclic: 25 up, 25 down": lambda o: sched.CyclicLR(o, 0.1, 1.0, 25, cycle_momentum=False),
     "warm-up 20, then cosine": lambda o: sched.SequentialLR(
         o, [sched.LinearLR(o, 0.05, 1.0, 20), sched.CosineAnnealingLR(o, T - 20)], milestones=[20]),
 }  # fmt: skip
@@ -1082,8 +1275,10 @@ axes[0].set_ylabel("rate, in units of η₀")
 plt.show()
 
 # %% [markdown]
-# What a schedule buys, on the simplest noisy problem: $L = \frac12\theta^2$, gradients $\theta + \xi$ with $\xi \sim \mathcal{N}(0, 1)$, 2,000 independent copies. At a constant
-# rate, $\theta \leftarrow (1 - \eta)\theta - \eta\xi$ has a steady variance $V = (1-\eta)^2 V + \eta^2$, hence $V = \eta / (2 - \eta)$: a floor that no patience breaks.
+# What a schedule buys, on the simplest noisy problem: $L = \frac12\theta^2$, gradients
+# $\theta + \xi$ with $\xi \sim \mathcal{N}(0, 1)$, 2,000 independent copies. At a constant rate,
+# $\theta \leftarrow (1 - \eta)\theta - \eta\xi$ has a steady variance $V = (1-\eta)^2 V + \eta^2$,
+# hence $V = \eta / (2 - \eta)$: a floor that no patience breaks.
 
 # %%
 torch.manual_seed(0)
@@ -1102,20 +1297,23 @@ for name, rate in runs.items():
     print(f"{name:16} mean of θ² at the end {theta.square().mean():.4f}")
 for eta in (0.5, 0.02):
     ax.axhline(eta / (2 - eta), color="0.5", lw=0.8, ls=":")
-    ax.text(2, eta / (2 - eta) * 1.1, f"η / (2 − η), η = {eta}", color="0.4", fontsize=8)
-ax.set(xlabel="step", ylabel="mean of θ²", title="Fast and then hovering, slow, or both virtues: constant rates and cosine")
+    ax.text(62, eta / (2 - eta) * 1.2, f"η / (2 − η) for η = {eta}", color="0.3", fontsize=8)
+ax.set(xlabel="step", ylabel="mean of θ²", title="Fast then hovering, slow, or both virtues")
 ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
 # ## 12. Training, with everything
 #
-# The digits, with section 6's `MLP` and its hand-made backward. Optimiser and schedule are torch's; they only read `.grad`. **Early stopping:** after
-# each epoch (one pass through the training data) measure the loss on the *validation* digits and keep a copy of the best weights; once `patience` epochs have brought no
-# improvement, stop and go back to the copy. The test digits are touched once, at the end.
+# The digits, with section 6's `MLP` and its hand-made backward. Optimiser and schedule are torch's;
+# they only read `.grad`. **Early stopping:** after each epoch (one pass through the training data)
+# measure the loss on the *validation* digits and keep a copy of the best weights; once `patience`
+# epochs have brought no improvement, stop and go back to the copy. The test digits are touched
+# once, at the end.
 #
-# To show what it is good for we train twice: with the true labels, and with 30 % of the training labels drawn anew at random, as if a tired person had
-# typed them. Both runs go on to the end, and we note where early stopping would have stopped.
+# To show what it is good for we train twice: with the true labels, and with 30 % of the training
+# labels drawn anew at random, as if a tired person had typed them. Both runs go on to the end, and
+# we note where early stopping would have stopped.
 
 # %%
 epochs, patience = {"grade": (8, 5), "small": (30, 5), "full": (30, 5)}[course.profile()]
@@ -1164,32 +1362,37 @@ for ax, (name, history) in zip(axes, histories.items(), strict=True):
     kept, stop = early_stop(history["valid"])
     for part in ("train", "valid"):
         ax.plot(range(1, epochs + 1), history[part], label=part)
-    ax.plot(kept, history["valid"][kept - 1], "k*", ms=10, label=f"kept (epoch {kept})")
-    ax.axvline(stop, color="0.4", lw=0.8, ls=":")
-    ax.text(stop + 0.3, 1.45, f"stop ({stop})", color="0.4", va="top")
-    ax.set(title=name, xlabel="epoch", ylim=(0, 1.5))
-    ax.legend(loc="center right")
+    ax.plot(kept, history["valid"][kept - 1], "k*", ms=10, label="kept")
+    ax.axvline(stop, color="0.3", lw=1, ls=":", label="early stop")
+    ax.set(title=f"{name}: keep epoch {kept}, stop after {stop}", xlabel="epoch", ylim=(0, 1.5))
+axes[0].legend()
 axes[0].set_ylabel("cross-entropy")
-fig.suptitle("Where labels are wrong, learning them by heart costs: the validation loss turns back up")
+fig.suptitle(
+    "Where labels are wrong, learning them by heart costs: the validation loss turns back up"
+)
 plt.show()
 
 # %% [markdown]
-# On the left nothing gets worse, and early stopping merely saves time. On the right the first epochs learn what digits look like; the later ones learn the typist's errors, one by one, and
-# the training loss still looks splendid. Now the test digits, with two baselines: the nearest class mean, and the same training for a net without hidden layer.
+# On the left nothing gets worse, and early stopping merely saves time. On the right the first
+# epochs learn what digits look like; the later ones learn the typist's errors, one by one, and the
+# training loss still looks splendid. Now the test digits, with two baselines: the nearest class
+# mean, and the same training for a net without hidden layer.
+
 
 # %%
-def accuracy(net: MLP, params: list[Tensor] | None = None) -> float:
-    """Share of the test digits that are right, with other parameters if given."""
-    for p, value in zip(net.weights + net.biases, params or [], strict=params is not None):
+def accuracy(net: MLP, params: list[Tensor]) -> float:
+    """Share of the test digits that the net gets right with these parameters."""
+    for p, value in zip(net.weights + net.biases, params, strict=True):
         p.copy_(value)
     return (net.forward(x_test).argmax(1) == y_test).float().mean().item()
 
 
 means = torch.stack([x_train[y_train == k].mean(0) for k in range(10)])
 linear = MLP(64, 10)
-fit(linear, y_train)
-print(f"nearest class mean            {(torch.cdist(x_test, means).argmin(1) == y_test).float().mean():.1%}")
-print(f"no hidden layer               {accuracy(linear):.1%}")
+last = accuracy(linear, fit(linear, y_train)["params"][-1])
+nearest = torch.cdist(x_test, means).argmin(1)
+print(f"nearest class mean   {(nearest == y_test).float().mean():.1%}")
+print(f"no hidden layer      {last:.1%}")
 for name, net in models.items():
     history = histories[name]
     kept, _ = early_stop(history["valid"])
@@ -1214,9 +1417,11 @@ plt.show()
 print(f"{(guess != truth).sum()} of {len(truth)} are wrong")
 
 # %% [markdown]
-# The net is sure of itself where it is wrong, too: nothing in the loss of the *training* digits ever punished it for that.
+# On some of its errors the net is sure of itself, too: it got all *training* digits right, so
+# nothing ever punished it for that.
 #
-# **Curves in the browser.** TensorBoard reads a log that two lines write. Point `tensorboard --logdir runs` (or, in a notebook, `%load_ext tensorboard` and
+# **Curves in the browser.** TensorBoard reads a log that two lines write. Point
+# `tensorboard --logdir runs` (or, in a notebook, `%load_ext tensorboard` and
 # `%tensorboard --logdir runs`) at the folder; here it is a temporary one.
 
 # %%
@@ -1238,18 +1443,30 @@ else:
 # %% [markdown]
 # ## 13. One experiment for you
 #
-# Go back to section 1 and add a `nn.LayerNorm(64)` before every `nn.ReLU()`; or give the half-sized net Adam (`lr=1e-3`) instead of SGD. Guess first: which of the
-# two wakes it up? Adam divides by the gradient's size, so a millionth should not disturb it. Or should it: where does the net begin to move, and what does $\varepsilon =
-# 10^{-8}$ have to do with it? (Unit 03 is about the other cure.)
-#
+# Two cures for the dead net of section 1, factor 0.5: (a) a `nn.LayerNorm(64)` before every
+# `nn.ReLU()`; (b) `torch.optim.Adam(net.parameters(), lr=1e-3)` instead of SGD. Both wake it up.
+# Guess before you run: which at once, which only after a while? Then give Adam `eps=1e-15`. Why
+# does that make it wake up sooner? (Section 9 printed the norm of the first layer's gradient;
+# divide it by the square root of 4,096 weights and compare with the default
+# $\varepsilon = 10^{-8}$.) Unit 03 is about cure (a).
+
+# %% [markdown]
 # ## 14. History and practice
 #
-# - **Reverse mode** was published by Linnainmaa (master's thesis 1970; *BIT* 1976) as a way to track rounding errors, without a word on networks. Werbos proposed it for
-#   networks (1974, 1982); Rumelhart, Hinton and Williams (1986) showed that hidden units then learn useful features, and that convinced the field.
-# - **Sigmoid and random small weights** were the rule until about 2010; then came Xavier (2010), ReLU (Nair and Hinton 2010; Glorot et al. 2011) and He (2015). Normalisation layers (unit 03) and residual connections
-#   (unit 02) made nets less sensitive to their initialisation, not indifferent.
-# - **Today** one writes the forward pass and calls `loss.backward()`. `torch.autograd` keeps the graph as a tape of this lecture's kind; `torch.autograd.gradcheck` is section 7 in one call, in float64.
-# - **Usual first choices:** `nn.init.kaiming_normal_`, `torch.optim.AdamW`, warm-up and cosine (`torch.optim.lr_scheduler`); for image nets still often SGD with momentum 0.9. `F.cross_entropy` takes *logits*.
+# - **Reverse mode** was published by Linnainmaa (master's thesis 1970; *BIT* 1976) as a way to
+#   track rounding errors. Werbos proposed it for networks (1974, 1982); Rumelhart, Hinton and
+#   Williams (1986) showed that hidden units then learn useful features, and that convinced the
+#   field.
+# - **Sigmoid and random small weights** were the rule until about 2010; then came Xavier (2010),
+#   ReLU (Nair and Hinton 2010; Glorot et al. 2011) and He (2015). Normalisation layers (unit 03)
+#   and residual connections (unit 02) made nets less sensitive to their initialisation, not
+#   indifferent.
+# - **Today** one writes the forward pass and calls `loss.backward()`. `torch.autograd` keeps the
+#   graph as a tape of this lecture's kind; `torch.autograd.gradcheck` is section 7 in one call, in
+#   float64.
+# - **Usual first choices:** `nn.init.kaiming_normal_`, `torch.optim.AdamW`, warm-up and cosine
+#   (`torch.optim.lr_scheduler`); for image nets still often SGD with momentum 0.9.
+#   `F.cross_entropy` takes *logits*.
 
 # %%
 x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
@@ -1259,20 +1476,38 @@ print("gradcheck:", torch.autograd.gradcheck(lambda x, w: torch.tanh(x @ w.T), (
 # %% [markdown]
 # ## Summary
 #
-# 1. Backpropagation is the chain rule in reverse topological order: each node multiplies what arrives by its local slope and *adds* it to its arguments.
-# 2. For $Z = XW^\top + \mathbf{1}\mathbf{b}^\top$: $\partial L/\partial W = G^\top X$, $\partial L/\partial \mathbf{b} = \sum_n G_{n}$, $\partial L/\partial X = GW$; for softmax with cross-entropy $G = (P - Y)/B$.
-# 3. "It trains" proves nothing. Central differences in float64 with $h \approx 10^{-5}$ do; and the first loss is $\ln K$.
-# 4. Initialise at random, with variance $2/n_\text{in}$ for ReLU, because $s^{20}$ is merciless; check forward *and* backward. Normalise the inputs.
-# 5. Compare optimisers at equal effective rates: momentum is $1/(1 - \mu)$ times the rate plus a cure for ravines; decay belongs outside Adam's division; end with a small rate, and stop by the validation loss.
-#
+# 1. Backpropagation is the chain rule in reverse topological order: each node multiplies what
+#    arrives by its local slope and *adds* it to its arguments.
+# 2. For $Z = XW^\top + \mathbf{1}\mathbf{b}^\top$: $\partial L/\partial W = G^\top X$,
+#    $\partial L/\partial \mathbf{b} = \sum_n G_{n}$, $\partial L/\partial X = GW$; for softmax with
+#    cross-entropy $G = (P - Y)/B$.
+# 3. "It trains" proves nothing. Central differences in float64 with $h \approx 10^{-5}$ do; and the
+#    first loss is $\ln K$.
+# 4. Initialise at random, with variance $2/n_\text{in}$ for ReLU, because $s^{20}$ is merciless;
+#    check forward *and* backward. Normalise the inputs.
+# 5. Compare optimisers at equal effective rates: momentum is $1/(1 - \mu)$ times the rate plus a
+#    cure for ravines; decay belongs outside Adam's division; end with a small rate, and stop by the
+#    validation loss.
+
+# %% [markdown]
 # ## Further reading
 #
-# - D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors", *Nature* 323 (1986), 533-536. Four pages.
-# - A. Baydin, B. Pearlmutter, A. Radul, J. Siskind, "Automatic differentiation in machine learning: a survey", *JMLR* 18 (2018), section 3: forward and reverse mode.
-# - Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp" (1998), sections 4.3 (normalising inputs) and 4.6 (initialising weights).
-# - X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, section 4.2.
+# - W. McCulloch, W. Pitts, *Bulletin of Mathematical Biophysics* 5 (1943), 115-133; F. Rosenblatt,
+#   *Psychological Review* 65 (1958), 386-408: the neuron, and how it learns.
+# - D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors",
+#   *Nature* 323 (1986), 533-536. Four pages.
+# - A. Baydin, B. Pearlmutter, A. Radul, J. Siskind, "Automatic differentiation in machine learning:
+#   a survey", *JMLR* 18 (2018), section 3: forward and reverse mode.
+# - Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp" (1998), sections 4.3
+#   (normalising inputs) and 4.6 (initialising weights).
+# - X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
+#   networks", AISTATS 2010, section 4.2.
 # - K. He, X. Zhang, S. Ren, J. Sun, "Delving deep into rectifiers", ICCV 2015, section 2.2.
-# - I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, section 2.
-# - D. Kingma, J. Ba, "Adam", ICLR 2015, sections 2 and 3. I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019, section 2.
-# - I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5 (back-propagation) and chapter 8 (optimisation).
-# - A. Karpathy, *micrograd* (github.com/karpathy/micrograd): a whole scalar engine to read after the first assignment.
+# - I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum
+#   in deep learning", ICML 2013, section 2.
+# - D. Kingma, J. Ba, "Adam", ICLR 2015, sections 2 and 3. I. Loshchilov, F. Hutter, "Decoupled
+#   weight decay regularization", ICLR 2019, section 2.
+# - I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5 (back-propagation)
+#   and chapter 8 (optimisation).
+# - A. Karpathy, *micrograd* (github.com/karpathy/micrograd): a whole scalar engine to read after
+#   the first assignment.
