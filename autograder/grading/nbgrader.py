@@ -96,7 +96,13 @@ class NbgraderClass:
         self._api = NbGraderAPI(directory, config=self._config, log_level=logging.ERROR)
 
     def register_unit(self, unit: str) -> None:
-        """Enter the unit's exercises and points, as `nbgrader generate_assignment` does."""
+        """Enter the unit's exercises and points, as `nbgrader generate_assignment` does.
+
+        Raises:
+            GradebookError: the gradebook cannot be opened or written.
+        """
+        with self._errors(), Gradebook(self.url) as gradebook:
+            _ = gradebook.assignments  # nbgrader's converter would bury what goes wrong here
         with self._errors(), tempfile.TemporaryDirectory() as release:
             config = Config(self._config)
             config.CourseDirectory.release_directory = release

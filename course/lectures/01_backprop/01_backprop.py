@@ -35,7 +35,7 @@ x_train, x_valid, x_test = ((x - mean) / std for x in (data.train_x, data.valid_
 y_train, y_valid, y_test = data.train_y, data.valid_y, data.test_y
 
 # %% [markdown]
-# ## 1. The same network, twice
+# ## 1. The same network, three times
 #
 # Here is a network of 20 layers that shall read handwritten digits. We train it three times: same
 # architecture, same batches, same learning rate, *the same random numbers* as initial weights. The
@@ -70,7 +70,7 @@ def train(net: nn.Module, optimiser: torch.optim.Optimizer, scale: float = 1.0) 
 
 # %%
 nets = {scale: twenty_layers(scale) for scale in (1.0, 0.5, 1.5)}
-curves = {s: train(n, torch.optim.SGD(n.parameters(), lr=0.05)) for s, n in nets.items()}
+curves = {s: train(n, torch.optim.SGD(n.parameters(), lr=0.02)) for s, n in nets.items()}
 print("weights × 1.5, losses of the first steps:", *(f"{v:.4g}" for v in curves[1.5][:3]))
 
 fig, ax = plt.subplots(figsize=(6.5, 2.8))
@@ -132,8 +132,8 @@ for name, target in targets.items():
     print(f"{name:4} mistakes per epoch:", *perceptron(target)[2])
 
 # %% [markdown]
-# AND and OR are learnt within six epochs. XOR is not, and no other rule would do better. Suppose
-# one neuron computed it. Then
+# After four epochs AND and OR make no more mistakes. XOR never gets there, and no other rule
+# would. Suppose one neuron computed it. Then
 #
 # $$ b \le 0, \qquad w_1 + b > 0, \qquad w_2 + b > 0, \qquad w_1 + w_2 + b \le 0 . $$
 #
@@ -256,7 +256,7 @@ for name, changed in {
     print(f"{name} + {nudge}: f changes by {changed - f:+.2f}; derivative {grads[name]:+.0f}")
 
 # %%
-PLACE = {"x": (0, 3.2), "y": (0, 1.6), "z": (0, 0), "q": (1, 2.4), "f": (2, 1.2)}
+PLACE = {"x": (0, 4.2), "y": (0, 2.1), "z": (0, 0), "q": (1, 3.1), "f": (2, 1.5)}
 SIGN = {"x": "x", "y": "y", "z": "z", "q": "+", "f": "×"}
 EDGES = ["xq", "yq", "qf", "zf"]
 
@@ -273,11 +273,11 @@ def draw(ax: plt.Axes, known: str, active: str = "") -> None:
     for name, (px, py) in PLACE.items():
         ax.plot(px, py, "o", ms=22, mfc="w", mec="0.2")
         ax.text(px, py, SIGN[name], ha="center", va="center")
-        ax.text(px, py + 0.32, f"{values[name]:g}", ha="center", va="bottom", color=COLOURS[0])
+        ax.text(px, py + 0.42, f"{values[name]:g}", ha="center", va="bottom", color=COLOURS[0])
         if name in known:
             look = {"color": COLOURS[3], "weight": "bold"}
-            ax.text(px, py - 0.32, f"{grads[name]:g}", ha="center", va="top", **look)
-    ax.set(xlim=(-0.4, 2.4), ylim=(-0.9, 4.1))
+            ax.text(px, py - 0.42, f"{grads[name]:g}", ha="center", va="top", **look)
+    ax.set(xlim=(-0.4, 2.4), ylim=(-1.1, 5.3))
     ax.axis("off")
 
 
@@ -286,7 +286,7 @@ stages = {
     "1  forward": ("", ""), "2  start: df/df = 1": ("f", ""),
     "3  through ×": ("fqz", "qf zf"), "4  through +": ("fqzxy", "xq yq"),
 }  # fmt: skip
-fig, axes = plt.subplots(1, 4, figsize=(9.8, 3))
+fig, axes = plt.subplots(1, 4, figsize=(9.8, 3.4))
 for ax, (title, (known, active)) in zip(axes, stages.items(), strict=True):
     draw(ax, known, active)
     ax.set_title(title, loc="left")
@@ -378,7 +378,7 @@ print(f"paths from x0 to the end: {2**50:.6g}")
 # rule. The derivative is a sum over all paths, and there are $2^{50}$ of them; yet 50 lines of work
 # found it, since what several paths share is computed once.
 #
-# **Why backwards?** For layers $\mathbf{h}_l = g_l(\mathbf{h}_{l-1})$ $l = 1, \dots, M$, with
+# **Why backwards?** For layers $\mathbf{h}_l = g_l(\mathbf{h}_{l-1})$, $l = 1, \dots, M$, with
 # Jacobians $J_l$ the chain rule is a product, $J_M \cdots J_2 J_1$, and a product can be bracketed
 # from either end. The loss is one number, so $J_M$ is a single *row*. From the left, everything
 # stays a row: vector times matrix. From the right, one drags a whole matrix along.
@@ -620,8 +620,8 @@ assert sum(by_layer) == sum(t.numel() for t in net.weights + net.biases)
 # It ran; the shapes fit; surely the loss will show whether it is wrong? Five plausible bugs, each a
 # change of one expression. For each we ask three questions: do all gradients have the shapes of
 # their parameters, does the net train, and does one gradient agree with a number obtained without
-# any backward pass, $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few weights? Before you read
-# the table, bet on which bug the accuracy will give away.
+# any backward pass, $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few weights? Before you
+# read the table, bet on which bug the accuracy will give away.
 
 # %%
 BUGS = {
@@ -779,7 +779,7 @@ for ax, name, x in zip(axes, ("raw", "normalised"), (raw, normalised), strict=Tr
     )
     ax.plot(*(torch.stack(path) - best).T, "o-", color=COLOURS[0], ms=3)
     ax.set(
-        title=f"{name}: κ = {high / low:.1f}, {len(path) - 1} steps",
+        title=f"{name}: κ = {high / low:.1f}, steps: {len(path) - 1}",
         xlabel="w − best w",
         aspect="equal",
     )
@@ -932,7 +932,7 @@ STARTS = {  # standard deviation for a layer n -> n, where Xavier's variance is 
 PHI = {"tanh": torch.tanh, "ReLU": torch.relu, "sigmoid": torch.sigmoid}
 
 
-def through_depth(phi: str, std: float, n: int = 256, batch: int = 64) -> tuple[Tensor, Tensor]:
+def through_depth(phi: str, std: float, n: int, batch: int = 64) -> tuple[Tensor, Tensor]:
     """Mean squares of activations and of derivatives by z in 50 layers of n units (float64)."""
     torch.manual_seed(0)
     h, zs, forward = torch.randn(batch, n, dtype=torch.float64), [], []
@@ -945,8 +945,11 @@ def through_depth(phi: str, std: float, n: int = 256, batch: int = 64) -> tuple[
 
 
 # %%
+units = {"grade": 64, "small": 256, "full": 256}[course.profile()]
 profiles = {
-    (phi, name): through_depth(phi, std(256)) for phi in PHI for name, std in STARTS.items()
+    (phi, name): through_depth(phi, std(units), units)
+    for phi in PHI
+    for name, std in STARTS.items()
 }
 
 
@@ -1248,7 +1251,8 @@ for name, make in {
 #   $\eta_t = \eta_\min + \frac12 (\eta_0 - \eta_\min)\big(1 + \cos(\pi t / T)\big)$;
 # - **cyclic**, triangular (Smith 2017): up and down between two rates, each half in $T_c$ steps;
 # - **warm-up** (Goyal et al. 2017): linearly up during the first $T_w$ steps, then any of the
-#   others. Early gradients are large and Adam's $\hat s$ rests on few values.
+#   others. The first steps are the
+#   least trustworthy: Adam's $\hat s$ then rests on few values.
 
 # %%
 T = 200
@@ -1271,7 +1275,7 @@ for ax, (name, make) in zip(axes, SCHEDULES.items(), strict=True):
     ax.plot(rates)
     ax.set(xlabel="step")
     ax.set_title(name, fontsize=9)
-axes[0].set_ylabel("rate, in units of η₀")
+axes[0].set_ylabel(r"rate, in units of $\eta_0$")
 plt.show()
 
 # %% [markdown]
@@ -1414,7 +1418,10 @@ for ax, i in zip(axes, [*right, *wrong], strict=False):
     ax.set_title(f"says {guess[i]}, {sure[i]:.0%}\nis {truth[i]}", fontsize=8)
 fig.suptitle("Test digits: five of the right ones, then the wrong ones (five at most)")
 plt.show()
-print(f"{(guess != truth).sum()} of {len(truth)} are wrong")
+missed = (net.forward(x_train).argmax(1) != y_train).sum()
+print(
+    f"wrong: {(guess != truth).sum()} of {len(truth)} test digits, {missed} of the training digits"
+)
 
 # %% [markdown]
 # On some of its errors the net is sure of itself, too: it got all *training* digits right, so
