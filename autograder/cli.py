@@ -113,7 +113,8 @@ def build(
     ] = False,
 ) -> None:
     """Make source, release, reference and fingerprints from the masters."""
-    from autograder.authoring.build import HOME, build_unit
+    from autograder.authoring import HOME
+    from autograder.authoring.build import build_unit
 
     units = [unit] if unit else sorted(path.name for path in (HOME / "source").glob("[0-9]*"))
     changed = [path for name in units for path in checked(build_unit, name, HOME, check=check)]
@@ -130,7 +131,7 @@ def build(
 @app.command()
 def new(unit: Unit, name: Annotated[str, typer.Argument(help="The notebook's name.")]) -> None:
     """Start a master that builds, with one exercise in it."""
-    from autograder.authoring.build import HOME
+    from autograder.authoring import HOME
     from autograder.authoring.template import new_master
 
     for path in checked(new_master, unit, name, HOME):

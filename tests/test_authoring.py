@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from autograder.authoring import AuthoringError
-from autograder.authoring.build import build_unit, read_project, reference_module
+from autograder.authoring.build import build_unit
 from autograder.authoring.master import (
     PERCENT,
     STUB,
@@ -27,6 +27,8 @@ from autograder.authoring.master import (
     solution,
     stub,
 )
+from autograder.authoring.notebooks import read_project
+from autograder.authoring.reference import reference_module
 from autograder.authoring.template import new_master
 
 UNIT = "03_sample"

@@ -17,7 +17,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-from autograder.grading.repair import Repaired, UnreadableSubmission, read_submission, repair
+from autograder.grading.repair import Repaired, repair
+from autograder.grading.submission import UnreadableSubmission, read_submission
 
 DEFINES = {"relu": ["relu"], "scalar": ["Value"], "moments": ["mean", "variance"]}
 RAISE = "raise NotImplementedError"
@@ -53,7 +54,7 @@ def nbgrader(name: str, *, solution: bool = False, points: int | None = None) ->
 
 
 def make_release() -> NotebookNode:
-    cells = [
+    cells: list[NotebookNode] = [
         new_markdown_cell("# An assignment\n\nWhy do nets not learn?"),
         new_code_cell("import os"),
         new_code_cell("import math\nimport random"),

@@ -1226,6 +1226,7 @@ def _(student):
     for transpose in (False, True):
         got = student.run(differences, "coupled", x, 0.7, transpose=transpose)["x"]
         want = x.T if transpose else x
+        # Enlarged, so that the diagnosis sees differences in the last bits.
         require(
             torch.is_tensor(got) and torch.equal(got, want),
             "x was changed",

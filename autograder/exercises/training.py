@@ -107,7 +107,7 @@ def _(sizes, bias=True):
 # ----------------------------------------------------------------------------------------------
 # standardize
 
-ex = standardize = Exercise("standardize", **UNIT, forbids=["StandardScaler", "sklearn"])
+ex = standardize = Exercise("standardize", **UNIT)
 
 
 def standardized(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -661,14 +661,16 @@ def _(x):
     return e / (1 + e) ** 2
 
 
-@ex.alternative("tanh's derivative by the sigmoid's", replaces="d_tanh")
-def _(x):
-    return 4 * d_sigmoid(2 * x)  # noqa: F821  a name of the reference module
-
-
-@ex.alternative("elu's derivative by elu", replaces="d_elu")
-def _(x, alpha=1.0):
-    return torch.where(x > 0, torch.ones_like(x), elu(x, alpha) + alpha)  # noqa: F821
+ex.alternative(
+    "tanh's derivative by the sigmoid's", edit=("1 - tanh(x) ** 2", "4 * d_sigmoid(2 * x)")
+)
+ex.alternative(
+    "ELU's derivative by ELU",
+    edit=(
+        "torch.where(x > 0, 1.0, alpha * torch.exp(x))",
+        "torch.where(x > 0, torch.ones_like(x), elu(x, alpha) + alpha)",
+    ),
+)
 
 
 @ex.alternative("leaky ReLU's derivative by assignment", replaces="d_leaky_relu")
@@ -954,7 +956,7 @@ def walk(
 
 
 def torch_walk(
-    optimiser: type[optim.Optimizer],
+    optimiser: Callable[..., optim.Optimizer],
     param: Tensor,
     grads: list[Tensor],
     rates: list[float],
@@ -1866,13 +1868,14 @@ ex.mistake(
 )
 
 
-@ex.mistake(
+ex.mistake(
     "AdamW shrinks after the step",
     "The step is taken off the shrunk parameter; it is not shrunk itself.",
-    replaces="adamw_step",
+    edit=[
+        ("    shrunk = (1 - lr * weight_decay) * param\n", ""),
+        ("adam_step(shrunk, ", "(1 - lr * weight_decay) * adam_step(param, "),
+    ],
 )
-def _(param, grad, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-    return (1 - lr * weight_decay) * adam_step(param, grad, state, lr, betas, eps)  # noqa: F821
 
 
 @ex.alternative("in-place buffers, as torch does")

@@ -15,7 +15,8 @@ from nbformat import NotebookNode
 from autograder.contract import Exercise, load
 from autograder.grading.forkserver import ChildGone, ForkServer, StudentProcess, TimedOut
 from autograder.grading.judge import Verdict, judge, refused
-from autograder.grading.repair import Repaired, UnreadableSubmission, read_submission, repair
+from autograder.grading.repair import Repaired, repair
+from autograder.grading.submission import UnreadableSubmission, read_submission
 
 CELL_LIMIT = 15.0  # seconds for one cell; a reference notebook's cells take a few seconds together
 LATER_CELL_LIMIT = 5.0  # seconds for each cell after one that did not finish

@@ -29,7 +29,7 @@ from traitlets.config.loader import PyFileConfigLoader
 from autograder.contract import RELEASE, load
 from autograder.grading.fanout import tools
 from autograder.grading.grade import Graded, grade, unreadable
-from autograder.grading.repair import UnreadableSubmission, read_submission
+from autograder.grading.submission import UnreadableSubmission, read_submission
 
 REPOSITORY = RELEASE.parent
 UNREADABLE = "autograder_unreadable"

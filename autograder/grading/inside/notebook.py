@@ -122,7 +122,9 @@ class Shell(InteractiveShell):
 
 def start_shell(module: types.ModuleType) -> Shell:
     """Start the shell on a fresh user module, with figures shown inline."""
-    quiet = Config({"HistoryManager": {"enabled": False}})  # no history file, no thread
+    quiet = Config()
+    quiet.HistoryManager.enabled = False  # no history file, no thread
+    quiet.InlineBackend.print_figure_kwargs = {"bbox_inches": None}  # "tight" draws all twice
     shell = Shell.instance(user_module=module, user_ns=vars(module), config=quiet)
     recorder = Recorder()
     for part in (shell, shell.displayhook, shell.display_pub):
