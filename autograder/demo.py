@@ -4,7 +4,6 @@ Expected marks are stated by hand, as the checks that a submission loses; the gr
 """
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field

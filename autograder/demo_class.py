@@ -4,9 +4,9 @@ from autograder import demo
 from autograder.demo import Submission, mistaken
 
 BAD_CELLS = {
-    "a syntax error": "def numerical_gradient(f, x, h=1e-5)\n    return x\n",
-    "an endless loop": "def numerical_gradient(f, x, h=1e-5):\n    while True:\n        h = h / 2\n",
-    "the end of the process": "import os\n\n\ndef numerical_gradient(f, x, h=1e-5):\n    os._exit(1)\n",
+    "a syntax error": "def numerical_gradient(f, x, h)\n    return x\n",
+    "an endless loop": "def numerical_gradient(f, x, h):\n    while True:\n        h = h / 2\n",
+    "the end of the process": "import os\ndef numerical_gradient(f, x, h):\n    os._exit(1)\n",
 }
 
 

@@ -4,7 +4,7 @@ import base64
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import pytest
@@ -12,6 +12,7 @@ from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from autograder.report import formulas
 from autograder.report.feedback import CSP, MAX_PAGE, feedback_html, write_feedback
 
 VOID = {"br", "col", "hr", "img", "meta"}
@@ -85,7 +86,7 @@ def page(*cells: NotebookNode, notes: Any = (), **options: Any) -> str:
     metadata = {"autograder": {"notes": list(notes)}}
     notebook = nbformat.from_dict({"cells": list(cells), "metadata": metadata})
     named = {"student": "anna", "unit": "01_backprop", "name": "autodiff", **options}
-    return feedback_html(notebook, **named)
+    return feedback_html(cast(NotebookNode, notebook), **named)
 
 
 def soup(html: str) -> BeautifulSoup:
@@ -506,6 +507,25 @@ def test_svg_is_a_picture_and_never_markup() -> None:
     assert not soup(page(own("x", [svg(bomb)]))).select("img")
 
 
+def drawing(uses: int, *, nested: bool = False, prefix: str = "") -> str:
+    """An SVG in which one shape is drawn `uses` times, from a group that may hold a use itself."""
+    inner = f'<{prefix}use href="#b"/>' if nested else "<g/>"
+    space = f"xmlns{':' * bool(prefix)}{prefix.rstrip(':')}='http://www.w3.org/2000/svg'"
+    target = f"<{prefix}g id='a'>{inner}</{prefix}g>"
+    uses_of_it = f"<{prefix}use xlink:href='#a'/>" * uses
+    linked = "xmlns:xlink='http://www.w3.org/1999/xlink'"
+    return f"<{prefix}svg {space} {linked}>{target}{uses_of_it}</{prefix}svg>"
+
+
+@pytest.mark.parametrize("prefix", ["", "s:"])
+def test_a_drawing_that_could_stall_a_browser_is_noted(prefix: str) -> None:
+    assert only(page(own("x", [svg(drawing(1000, prefix=prefix))])), ".own img")
+    for source in (drawing(1001, prefix=prefix), drawing(2, nested=True, prefix=prefix)):
+        html = page(own("x", [svg(source)]))
+        assert not soup(html).select("img")
+        assert "this SVG has more than 1000 or nested <use>" in words(html)
+
+
 def test_text_outputs() -> None:
     html = page(
         own(
@@ -613,12 +633,33 @@ def test_formulas_are_drawn(tex: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tex", [r"\overbrace{a<b}^{c}", r"\sqrt{" * 90 + "x" + "}" * 90, "x_1_2", "{"]
+    "tex", [r"\overbrace{a<b}^{c}", r"\sqrt{" * 90 + "x" + "}" * 90, "x_1_2", "{", "x_{вход}"]
 )
 def test_formulas_beyond_reach_stay_readable(tex: str) -> None:
     html = page(own(f"Let ${tex}$ be.", kind="markdown"))
     assert only(html, "code.tex").get_text() in tex
     assert_harmless(html)
+
+
+def test_of_very_many_different_formulas_the_rest_is_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(formulas, "MAX_FORMULAS", 20)
+    numbers = " ".join(f"${n}$" for n in range(30))
+    grid = r"$$\begin{matrix} 40 & 41 \end{matrix}$$"
+    html = page(own(f"{numbers}\n\n{grid}", kind="markdown"), own("$0$", kind="markdown"))
+    labels = [drawn["aria-label"] for drawn in soup(html).select("svg.m")]
+    assert labels == [*(str(n) for n in range(20)), "0"], "what was typeset before stays drawn"
+    sources = [shown.get_text() for shown in soup(html).select("code.tex")]
+    assert sources[:-1] == [str(n) for n in range(20, 30)]
+    assert "40" in sources[-1], "each cell of a matrix counts"
+
+
+def test_of_very_long_formulas_the_rest_is_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formulas, "MAX_TEX_PAGE", 9)
+    tree = soup(page(own("$x+y+z$ $a+b+c$ $x+y+z$ $w$", kind="markdown")))
+    assert [drawn["aria-label"] for drawn in tree.select("svg.m")] == ["x+y+z", "x+y+z", "w"]
+    assert [shown.get_text() for shown in tree.select("code.tex")] == ["a+b+c"]
 
 
 def test_the_source_of_a_formula_is_its_label() -> None:

@@ -103,7 +103,9 @@ def test_nbgrader_validate_opens_the_release_without_a_warning(path, tmp_path):
     env = {**os.environ, "COURSE_PROFILE": "grade", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert "NotImplementedError" in done.stdout and "CELL(S)" in done.stdout
-    assert "ValidateApp | WARNING" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "ValidateApp | WARNING" not in done.stderr and "Traceback" not in done.stderr, (
+        done.stderr
+    )
 
 
 def test_feedback_says_why_and_shows_no_hidden_check(graded):

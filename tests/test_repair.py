@@ -54,7 +54,7 @@ def nbgrader(name: str, *, solution: bool = False, points: int | None = None) ->
 
 
 def make_release() -> NotebookNode:
-    cells: list[NotebookNode] = [
+    cells = [
         new_markdown_cell("# An assignment\n\nWhy do nets not learn?"),
         new_code_cell("import os"),
         new_code_cell("import math\nimport random"),
@@ -71,7 +71,7 @@ def make_release() -> NotebookNode:
         if "nbgrader" not in cell.metadata:
             cell.metadata = NotebookNode(nbgrader(f"cell-{number:02}"))
         cell.metadata = nbformat.from_dict(cell.metadata)
-        cell.id = cell.metadata.nbgrader.grade_id.replace("_", "-")
+        cell.id = cell["metadata"].nbgrader.grade_id.replace("_", "-")
     return new_notebook(cells=cells)
 
 

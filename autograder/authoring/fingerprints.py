@@ -10,13 +10,14 @@ from typing import Any
 
 import cloudpickle
 
-from autograder.authoring.master import Master, read_master
+from autograder.authoring.master import Master, MasterError, read_master
 from autograder.contract import Exercise, load
 from autograder.grading.forkserver import ChildGone, ForkServer, Raised, TimedOut
 from course.compare import difference
 from course.diagnosis import restore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+MAX_VALUE = 2000  # characters: a visible test shows what can be read
 LIMIT = 10.0  # seconds for one mistake on one test cell
 
 
@@ -41,28 +42,37 @@ def fingerprints(master: Master, exercises: dict[str, Exercise]) -> dict[str, An
     values: dict[str, Any] = {}
     with ForkServer() as server:
         for name in master.exercises:
-            test = master.cell("test", name).source
-            for mistake in exercises[name].mistakes:
+            exercise, test = exercises[name], master.cell("test", name)
+            _, error = _seen(exercise, exercise.reference, test.source, server)
+            if error:
+                raise MasterError(master.path, test.line, f"the visible tests fail: {error}")
+            for mistake in exercise.mistakes:
                 facts = {"exercise": name, "name": mistake.name, "hint": mistake.hint}
-                for what, actual, desired in _seen(exercises[name], mistake.source, test, server):
-                    if difference(restore(actual), restore(desired)) is not None:
+                for what, actual, desired in _seen(exercise, mistake.source, test.source, server)[
+                    0
+                ]:
+                    small = len(json.dumps(actual)) <= MAX_VALUE
+                    if small and difference(restore(actual), restore(desired)) is not None:
                         entry = values.setdefault(what, {"desired": desired, "mistakes": []})
                         entry["mistakes"].append({**facts, "actual": actual})
     return {"unit": master.unit, "notebook": master.notebook, "values": values}
 
 
-def _seen(exercise: Exercise, source: str, test: str, server: ForkServer) -> list[Any]:
-    """What each `expect` of a test cell was given, with `source` in the place of the solution."""
+def _seen(
+    exercise: Exercise, source: str, test: str, server: ForkServer
+) -> tuple[list[Any], str | None]:
+    """What a test cell's `expect` calls are given by this source, and what ended the cell."""
     with server.child() as process:
         try:
             process.run_module(exercise.module(source), "<mistake>", LIMIT)
             process.seed(0)
             return process.probe(_record, (test,), {}, LIMIT, [])[0]
-        except (Raised, TimedOut, ChildGone):
-            return []
+        except (Raised, TimedOut, ChildGone) as error:
+            return [], str(error)
 
 
-def _record(student: Any, test: str) -> list[Any]:
+def _record(student: Any, test: str) -> tuple[list[Any], str | None]:
+    import course
     from course import diagnosis
 
     found: list[Any] = []
@@ -73,7 +83,8 @@ def _record(student: Any, test: str) -> list[Any]:
 
     with diagnosis.recording(note):
         try:
-            exec(test, student._names)
-        except Exception:
-            return found  # the test cell ends here; what it saw before counts
-    return found
+            # The reference module drops what only tests use.
+            exec(test, {**student._names, "course": course, "expect": course.expect})
+        except Exception as error:
+            return found, f"{type(error).__name__}: {error}"
+    return found, None

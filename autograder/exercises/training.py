@@ -25,13 +25,13 @@ def count_by_torch(sizes: list[int], bias: bool = True) -> int:
     return sum(parameter.numel() for layer in layers for parameter in layer.parameters())
 
 
-@ex.check("several layers, with biases", points=1)
+@ex.check("several layers, with biases", points=0.5)
 def _(student):
     for sizes in [[5, 7, 3, 11], [64, 100, 10]]:
         expect(student.count_parameters(sizes), count_by_torch(sizes), f"count of {sizes}")
 
 
-@ex.check("without biases", points=1)
+@ex.check("without biases", points=0.5)
 def _(student):
     for sizes in [[5, 7, 3, 11], [6, 2]]:
         expect(
@@ -41,7 +41,7 @@ def _(student):
         )
 
 
-@ex.check("a single layer", points=1)
+@ex.check("a single layer", points=0.5)
 def _(student):
     expect(student.count_parameters([13, 4]), count_by_torch([13, 4]), "count of [13, 4]")
 
@@ -118,14 +118,14 @@ def standardized(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     return (train - mean) / std, (other - mean) / std
 
 
-@ex.check("the training split gets mean 0 and deviation 1", points=1)
+@ex.check("the training split gets mean 0 and deviation 1", points=0.5)
 def _(student):
     train = torch.randn(7, 3, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.2]) + 3
     got, _ = student.standardize(train, train[:2] + 1)
     expect(got, standardized(train, train)[0], "train", dtype=True)
 
 
-@ex.check("the other split is transformed with the statistics of training", points=2)
+@ex.check("the other split is transformed with the statistics of training", points=1)
 def _(student):
     train = torch.randn(9, 4) * torch.tensor([1.0, 5.0, 0.2, 2.0])
     other = 3 * torch.randn(5, 4) + 2
@@ -135,7 +135,7 @@ def _(student):
     )
 
 
-@ex.check("constant features are divided by 1", points=1)
+@ex.check("constant features are divided by 1", points=0.5)
 def _(student):
     train = torch.stack([torch.full((6,), 3.0), torch.zeros(6), torch.arange(6.0)], dim=1)
     other = torch.tensor([[5.0, 0.0, 1.0], [3.0, -2.0, 7.0]])
@@ -144,7 +144,7 @@ def _(student):
     expect(new_other, standardized(train, other)[1], "other")
 
 
-@ex.check("float32 features far from zero", points=1)
+@ex.check("float32 features far from zero", points=0.5)
 def _(student):
     train, other = torch.randn(40, 2) + 1e4, torch.randn(3, 2) + 1e4
     got = student.standardize(train, other)
@@ -155,7 +155,7 @@ def _(student):
         expect(value, desired.float(), name, rtol=1e-2, atol=2e-2, dtype=True)
 
 
-@ex.check("the arguments are not modified", points=1)
+@ex.check("the arguments are not modified", points=0.5)
 def _(student):
     unchanged = student.run(probes.unchanged, "standardize", torch.randn(4, 3), torch.randn(2, 3))
     require(unchanged, "standardize changes its arguments: compute new tensors")
@@ -317,20 +317,20 @@ def around_zero() -> Tensor:
     return torch.cat([2 * torch.randn(3, 4), torch.tensor([[0.0], [-1e-3], [2.0]])], dim=1)
 
 
-@ex.check("heaviside, with H(0) = 1", points=1)
+@ex.check("heaviside, with H(0) = 1", points=0.5)
 def _(student):
     x = around_zero()
     expect(student.heaviside(x), torch.heaviside(x, torch.ones(())), "heaviside", dtype=True)
 
 
-@ex.check("sigmoid and tanh", points=2)
+@ex.check("sigmoid and tanh", points=1)
 def _(student):
     x = around_zero()
     expect(student.sigmoid(x), torch.sigmoid(x), "sigmoid")
     expect(student.tanh(x), torch.tanh(x), "tanh")
 
 
-@ex.check("ReLU and leaky ReLU", points=1)
+@ex.check("ReLU and leaky ReLU", points=0.5)
 def _(student):
     x = around_zero()
     expect(student.relu(x), F.relu(x), "relu")
@@ -343,7 +343,7 @@ def _(student):
         )
 
 
-@ex.check("ELU", points=1)
+@ex.check("ELU", points=0.5)
 def _(student):
     x = around_zero()
     expect(student.elu(x), F.elu(x), "elu with the default alpha")
@@ -351,7 +351,7 @@ def _(student):
         expect(student.elu(x, alpha=alpha), F.elu(x, alpha), f"elu with alpha {alpha}")
 
 
-@ex.check("right and finite for |x| up to 1000", points=2)
+@ex.check("right and finite for |x| up to 1000", points=1)
 def _(student):
     for dtype in [torch.float32, torch.float64]:
         x = torch.tensor(LARGE, dtype=dtype)
@@ -361,7 +361,7 @@ def _(student):
         expect(student.relu(x), F.relu(x), f"relu, {dtype}")
 
 
-@ex.check("shape and dtype are kept, the argument is not modified", points=1)
+@ex.check("shape and dtype are kept, the argument is not modified", points=0.5)
 def _(student):
     for name in activations.defines:
         for x in [torch.randn(2, 1, 3, dtype=torch.float64), torch.tensor(-0.7)]:
@@ -528,14 +528,14 @@ def derivative(function: Callable[..., Tensor], x: Tensor, *args: float) -> Tens
     return grad
 
 
-@ex.check("sigmoid and tanh", points=2)
+@ex.check("sigmoid and tanh", points=1)
 def _(student):
     x = around_zero()
     expect(student.d_sigmoid(x), derivative(torch.sigmoid, x), "d_sigmoid")
     expect(student.d_tanh(x), derivative(torch.tanh, x), "d_tanh")
 
 
-@ex.check("ReLU and leaky ReLU, also at 0", points=2)
+@ex.check("ReLU and leaky ReLU, also at 0", points=1)
 def _(student):
     x = around_zero()
     expect(student.d_relu(x), derivative(F.relu, x), "d_relu")
@@ -549,7 +549,7 @@ def _(student):
     )
 
 
-@ex.check("ELU, also at 0", points=1)
+@ex.check("ELU, also at 0", points=0.5)
 def _(student):
     x = around_zero()
     expect(student.d_elu(x), derivative(F.elu, x), "d_elu with the default alpha")
@@ -559,7 +559,7 @@ def _(student):
         )
 
 
-@ex.check("right and finite for |x| up to 1000", points=1)
+@ex.check("right and finite for |x| up to 1000", points=0.5)
 def _(student):
     for dtype in [torch.float32, torch.float64]:
         x = torch.tensor(LARGE, dtype=dtype)
@@ -568,7 +568,7 @@ def _(student):
         expect(student.d_elu(x, alpha=2.0), derivative(F.elu, x, 2.0), f"d_elu, {dtype}")
 
 
-@ex.check("shape and dtype are kept, the argument is not modified", points=1)
+@ex.check("shape and dtype are kept, the argument is not modified", points=0.5)
 def _(student):
     for name in activation_derivatives.defines:
         for x in [torch.randn(2, 1, 3, dtype=torch.float64), torch.tensor(-0.7)]:
@@ -740,7 +740,7 @@ def form(rows: int, columns: int, largest: float, fourth: float) -> dict:
 UNIFORM, NORMAL = (1.5, 2.0), (4.0, 3.0)  # largest and fourth moment, as `measured` rounds them
 
 
-@ex.check("Xavier: shape, scale and form", points=2)
+@ex.check("Xavier: shape, scale and form", points=1)
 def _(student):
     for fan_in, fan_out in [(300, 200), (50, 1600)]:
         weight = student.run(draw, "xavier_uniform", fan_in, fan_out)
@@ -755,13 +755,13 @@ def _(student):
         )
 
 
-@ex.check("Xavier: the gain", points=1)
+@ex.check("Xavier: the gain", points=0.5)
 def _(student):
     weight = student.run(draw, "xavier_uniform", 400, 200, gain=3.0)
     expect(measured(weight, 3 * math.sqrt(2 / 600)), form(200, 400, *UNIFORM), "sample with gain 3")
 
 
-@ex.check("He: shape, scale and form", points=2)
+@ex.check("He: shape, scale and form", points=1)
 def _(student):
     for fan_in, fan_out in [(800, 250), (100, 2000)]:
         weight = student.run(draw, "he_normal", fan_in, fan_out)
@@ -772,7 +772,7 @@ def _(student):
         )
 
 
-@ex.check("He: the slope", points=1)
+@ex.check("He: the slope", points=0.5)
 def _(student):
     weight = student.run(draw, "he_normal", 500, 400, slope=3.0)
     right = form(400, 500, *NORMAL)
@@ -798,7 +798,7 @@ def streams(student, name: str) -> dict[str, bool]:
     }
 
 
-@ex.check("random numbers come from the generator, results are float32", points=1)
+@ex.check("random numbers come from the generator, results are float32", points=0.5)
 def _(student):
     for name in initialization.defines:
         got = student.run(streams, name)
@@ -1016,7 +1016,7 @@ def modified(student, name: str, param: Tensor, grads: list[Tensor], **options) 
 def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
     """What part 4 of the notebook asks of every optimiser: memory, dtype, nothing modified."""
 
-    @exercise.check("two parameters with a dictionary each", points=1)
+    @exercise.check("two parameters with a dictionary each", points=0.5)
     def _(student):
         for name, chosen in options:
             params = [torch.randn(3), torch.randn(3)]
@@ -1028,7 +1028,7 @@ def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
                 expect(together[index], alone[-1], f"{name}, parameter {index + 1}", dtype=True)
                 expect(together[index].dtype, torch.float32, f"dtype of {name}")
 
-    @exercise.check("param and grad are not modified", points=1)
+    @exercise.check("param and grad are not modified", points=0.5)
     def _(student):
         for name, chosen in options:
             grads = [torch.randn(2, 3) for _ in range(3)]
@@ -1042,22 +1042,22 @@ def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
 ex = sgd = Exercise("sgd", **UNIT, defines=["sgd_step"], forbids=OPTIMISERS)
 
 
-@ex.check("plain gradient descent", points=1)
+@ex.check("plain gradient descent", points=0.5)
 def _(student):
     compare(student, "sgd_step", optim.SGD)
 
 
-@ex.check("momentum over four steps with changing rates", points=2)
+@ex.check("momentum over four steps with changing rates", points=1)
 def _(student):
     compare(student, "sgd_step", optim.SGD, momentum=0.7)
 
 
-@ex.check("Nesterov's momentum", points=2)
+@ex.check("Nesterov's momentum", points=1)
 def _(student):
     compare(student, "sgd_step", optim.SGD, momentum=0.7, nesterov=True)
 
 
-@ex.check("weight decay, with and without a gradient", points=1)
+@ex.check("weight decay, with and without a gradient", points=0.5)
 def _(student):
     compare(student, "sgd_step", optim.SGD, scale=0.0, weight_decay=0.4)
     compare(student, "sgd_step", optim.SGD, momentum=0.6, weight_decay=0.4)
@@ -1238,7 +1238,7 @@ def warm_rates(student, steps: int, warmup_steps: int) -> list[float]:
     return [float(student.warmup(t, warmup_steps, numbered)) for t in range(steps)]
 
 
-@ex.check("step decay", points=1)
+@ex.check("step decay", points=0.5)
 def _(student):
     for size, gamma in [(3, 0.5), (1, 0.9), (4, 0.2)]:
         desired = torch_rates(optim.lr_scheduler.StepLR, 13, 0.8, step_size=size, gamma=gamma)
@@ -1251,7 +1251,7 @@ def _(student):
     expect(student.run(rates, "step_decay", 9, 2.0, 3), desired, "default gamma")
 
 
-@ex.check("cosine up to its end", points=1)
+@ex.check("cosine up to its end", points=0.5)
 def _(student):
     for total, final in [(7, 0.1), (10, 0.3)]:
         desired = torch_rates(
@@ -1266,13 +1266,13 @@ def _(student):
     expect(student.run(rates, "cosine", 6, 2.0, 5), desired, "default final rate")
 
 
-@ex.check("cosine stays at the final rate", points=1)
+@ex.check("cosine stays at the final rate", points=0.5)
 def _(student):
     got = student.run(rates, "cosine", 20, 0.8, 6, final=0.1)
     expect(got[6:], [0.1] * 14, "steps 6 to 19 of a cosine over 6")
 
 
-@ex.check("cyclic, two cycles and more", points=2)
+@ex.check("cyclic, two cycles and more", points=1)
 def _(student):
     for half, low, high in [(4, 0.1, 0.9), (5, 0.5, 2.0), (1, 0.1, 0.3)]:
         desired = torch_rates(
@@ -1289,14 +1289,14 @@ def _(student):
         )
 
 
-@ex.check("warm-up", points=1)
+@ex.check("warm-up", points=0.5)
 def _(student):
     for steps in [1, 4, 5]:
         ramp = [10.0 * (t + 1) / (steps + 1) for t in range(steps)]
         expect(student.run(warm_rates, steps + 1, steps), [*ramp, 10.0], f"warm-up of {steps}")
 
 
-@ex.check("the schedule after the warm-up", points=1)
+@ex.check("the schedule after the warm-up", points=0.5)
 def _(student):
     expect(
         student.run(warm_rates, 7, 3)[3:],
@@ -1440,18 +1440,18 @@ ex = adaptive = Exercise(
 )
 
 
-@ex.check("Adagrad over four steps with changing rates", points=2)
+@ex.check("Adagrad over four steps with changing rates", points=1)
 def _(student):
     compare(student, "adagrad_step", optim.Adagrad)
 
 
-@ex.check("RMSprop over four steps with changing rates", points=2)
+@ex.check("RMSprop over four steps with changing rates", points=1)
 def _(student):
     compare(student, "rmsprop_step", optim.RMSprop, alpha=0.8)
     compare(student, "rmsprop_step", optim.RMSprop)
 
 
-@ex.check("eps outside the root", points=1)
+@ex.check("eps outside the root", points=0.5)
 def _(student):
     compare(student, "adagrad_step", optim.Adagrad, eps=0.3)
     compare(student, "adagrad_step", optim.Adagrad, scale=1e-10)
@@ -1459,7 +1459,7 @@ def _(student):
     compare(student, "rmsprop_step", optim.RMSprop, scale=1e-7)
 
 
-@ex.check("a zero gradient moves nothing", points=1)
+@ex.check("a zero gradient moves nothing", points=0.5)
 def _(student):
     for name in adaptive.defines:
         param, grads = torch.randn(4), [torch.tensor([0.0, 1.0, 0.0, -2.0])] * 2
@@ -1580,12 +1580,12 @@ def _(param, grad, state, lr, alpha=0.99, eps=1e-8):
 ex = adadelta = Exercise("adadelta", **UNIT, defines=["adadelta_step"], forbids=OPTIMISERS)
 
 
-@ex.check("four steps with changing rates", points=3)
+@ex.check("four steps with changing rates", points=1.5)
 def _(student):
     compare(student, "adadelta_step", optim.Adadelta, rho=0.7, eps=0.02)
 
 
-@ex.check("the first step", points=1)
+@ex.check("the first step", points=0.5)
 def _(student):
     param, grad = (
         torch.zeros(3, dtype=torch.float64),
@@ -1595,7 +1595,7 @@ def _(student):
     expect(got[0], -grad * (0.1 / (0.4 * grad**2 + 0.1)).sqrt(), "first step")
 
 
-@ex.check("the defaults", points=1)
+@ex.check("the defaults", points=0.5)
 def _(student):
     param, grads = (
         torch.zeros(4, dtype=torch.float64),
@@ -1716,7 +1716,7 @@ def _(param, grad, state, lr=1.0, rho=0.9, eps=1e-6):
 ex = adam = Exercise("adam", **UNIT, defines=["adam_step", "adamw_step"], forbids=OPTIMISERS)
 
 
-@ex.check("Adam: the first step is the rate times the sign", points=1)
+@ex.check("Adam: the first step is the rate times the sign", points=0.5)
 def _(student):
     param, grad = (
         torch.zeros(4, dtype=torch.float64),
@@ -1726,31 +1726,31 @@ def _(student):
     expect(got[0], -0.3 * grad.sign(), "first step")
 
 
-@ex.check("Adam over four steps with changing rates", points=3)
+@ex.check("Adam over four steps with changing rates", points=1.5)
 def _(student):
     compare(student, "adam_step", optim.Adam, betas=(0.7, 0.8))
     compare(student, "adam_step", optim.Adam)
 
 
-@ex.check("Adam: eps outside the root", points=1)
+@ex.check("Adam: eps outside the root", points=0.5)
 def _(student):
     compare(student, "adam_step", optim.Adam, eps=0.3)
     compare(student, "adam_step", optim.Adam, scale=1e-8)
 
 
-@ex.check("Adam: L2 penalty in the gradient", points=1)
+@ex.check("Adam: L2 penalty in the gradient", points=0.5)
 def _(student):
     compare(student, "adam_step", optim.Adam, betas=(0.7, 0.8), weight_decay=0.4)
 
 
-@ex.check("AdamW over four steps with changing rates", points=2)
+@ex.check("AdamW over four steps with changing rates", points=1)
 def _(student):
     compare(student, "adamw_step", optim.AdamW, betas=(0.7, 0.8), weight_decay=0.4, eps=0.1)
     compare(student, "adamw_step", optim.AdamW)
     compare(student, "adamw_step", optim.AdamW, scale=1e-8)
 
 
-@ex.check("AdamW shrinks a parameter without gradient", points=1)
+@ex.check("AdamW shrinks a parameter without gradient", points=0.5)
 def _(student):
     param, grads = torch.randn(3, dtype=torch.float64), [torch.zeros(3, dtype=torch.float64)] * 2
     got = student.run(walk, "adamw_step", param, grads, [0.5, 0.2], weight_decay=0.3)

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -233,9 +232,6 @@ def tangle(a, b):
     c = (a * b + b**3).tanh() / (2.0 - a)
     d = (c - a * c + 4.0 * b).relu() + (1.0 + (-c).exp()).log()
     return d * c / (a * a + 1.0)
-
-
-SCALE = 4.0  # inputs of about one: tanh is too straight on smaller ones
 
 
 # --- exercise: linear

@@ -19,7 +19,7 @@ FULL = course.profile() != "grade"  # the grader runs the same cells with fewer 
 def first_steps(act=nn.ReLU, std: float | None = None, scale: float = 1.0, lr: float = 0.05):
     """Loss at each of the first steps, with torch's own parts throughout."""
     torch.manual_seed(0)
-    data = digits()
+    data = digits(course.device())
     layers = [nn.Linear(64, 64) for _ in range(7)] + [nn.Linear(64, 10)]
     for layer in layers:
         nn.init.zeros_(layer.bias)
@@ -27,7 +27,8 @@ def first_steps(act=nn.ReLU, std: float | None = None, scale: float = 1.0, lr: f
             nn.init.kaiming_normal_(layer.weight)
         else:
             nn.init.normal_(layer.weight, 0, std)
-    net = nn.Sequential(*[part for layer in layers for part in (layer, act())][:-1])
+    parts = [part for layer in layers for part in (layer, act())][:-1]
+    net = nn.Sequential(*parts).to(course.device())
     optimiser, losses = torch.optim.SGD(net.parameters(), lr), []
     for _ in range(200 if FULL else 2):
         batch = torch.randint(0, len(data.train_x), (64,))
@@ -78,10 +79,10 @@ def standardize(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 def standardized_digits():
     """Inputs and classes of the three splits: (train, valid, test), each a pair (x, y)."""
-    data = digits()
-    train, valid = standardize(data.train_x, data.valid_x)
-    _, test = standardize(data.train_x, data.test_x)
-    return (train, data.train_y), (valid, data.valid_y), (test, data.test_y)
+    data = digits(course.device())
+    train_x, valid_x = standardize(data.train_x, data.valid_x)
+    _, test_x = standardize(data.train_x, data.test_x)
+    return (train_x, data.train_y), (valid_x, data.valid_y), (test_x, data.test_y)
 
 
 # --- exercise: activations
@@ -211,9 +212,9 @@ class Activation(torch.autograd.Function):
         return function(x)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, *grads):
         (x,) = ctx.saved_tensors
-        return grad * ctx.derivative(x), None, None
+        return grads[0] * ctx.derivative(x), None, None
 
 
 def through_depth(
@@ -248,7 +249,7 @@ def depth_figure(depth: int):
             "Xavier": xavier_uniform,
             "He": he_normal,
         }.items():
-            forward, backward = through_depth(draw, *ACTIVATIONS[name], depth)
+            forward, backward = through_depth(draw, *ACTIVATIONS[name], depth=depth)
             row[0].semilogy(range(1, depth + 1), forward, label=label)
             row[1].semilogy(range(1, depth + 1), backward, label=label)
             print(
@@ -260,7 +261,7 @@ def depth_figure(depth: int):
     axes[0, 1].set(title="backward: their gradients")
     axes[1, 0].set(xlabel="layer")
     axes[1, 1].set(xlabel="layer")
-    axes[0, 0].legend(fontsize=8, loc="lower left")
+    axes[0, 1].legend(fontsize=8, loc="lower left")
     plt.show()
 
 
@@ -271,7 +272,7 @@ def init_mlp(sizes: list[int], seed: int = 0, last: float = 1.0, draw: Callable 
     for n_in, n_out in pairwise(sizes):
         params += [draw(n_in, n_out, generator=generator), torch.zeros(n_out)]
     params[-2] = last * params[-2]
-    return params
+    return [param.to(course.device()) for param in params]
 
 
 def forward(params: list[Tensor], x: Tensor, name: str = "ReLU") -> Tensor:
@@ -314,10 +315,10 @@ def sgd_step(
 # --- end
 
 
-def update(params, states, x, y, step, lr, loss_scale=1.0, **options) -> tuple[list[Tensor], float]:
+def update(params, states, x, y, step, lr, activation="ReLU", loss_scale=1.0, **options):
     """One step on the batch (x, y); returns the new parameters and the loss before it."""
     params = [param.detach().requires_grad_() for param in params]
-    loss = F.cross_entropy(forward(params, x), y)
+    loss = F.cross_entropy(forward(params, x, activation), y)
     grads = torch.autograd.grad(loss_scale * loss, params)
     with torch.no_grad():
         params = [
@@ -347,10 +348,10 @@ def train(
     return params, losses
 
 
-def score(params: list[Tensor], split: tuple[Tensor, Tensor]) -> tuple[float, float]:
+def score(params, split: tuple[Tensor, Tensor], activation: str = "ReLU") -> tuple[float, float]:
     """Mean loss and accuracy on a split."""
     x, y = split
-    logits = forward(params, x)
+    logits = forward(params, x, activation)
     return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item()
 
 
@@ -631,7 +632,7 @@ def show_examples(params: list[Tensor]):
 def final(epochs: int):
     _, _, test_split = standardized_digits()
     _, ax = plt.subplots(figsize=(6, 3))
-    results = {"nearest mean": (nearest_mean(), 640)}
+    results, params = {"nearest mean": (nearest_mean(), 10 * 64)}, []
     for name, hidden in {"softmax regression": (), "network": (64, 64)}.items():
         params, history = train_well(hidden, epochs)
         ax.semilogy(history["loss"], label=f"{name}, training")
@@ -654,9 +655,11 @@ def experiment(steps: int):
         steps=steps,
         hidden=(64, 64),
         draw=he_normal,
+        activation="ReLU",
         momentum=0.9,
     )
+    loss, accuracy = score(params, valid_split, activation="ReLU")
+    print(f"validation: loss {loss:.3f}, accuracy {accuracy:.1%}")
     plt.semilogy(smooth(losses))
     plt.gca().set(xlabel="step", ylabel="training loss, mean of 20")
     plt.show()
-    print("validation: loss {:.3f}, accuracy {:.1%}".format(*score(params, valid_split)))

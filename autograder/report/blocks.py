@@ -19,10 +19,13 @@ from autograder.report.text import as_dict, as_list, as_text, counted, more, sho
 from autograder.report.verdicts import Verdict, read_verdict
 
 
+def _metadata(cell: dict[str, Any], key: str) -> dict[str, Any]:
+    return as_dict(as_dict(cell.get("metadata")).get(key))
+
+
 def _role(cell: dict[str, Any]) -> str:
     """'test', 'answer', 'own' or 'given'; cells of unknown make count as given."""
-    metadata = as_dict(cell.get("metadata"))
-    nbgrader, judged = as_dict(metadata.get("nbgrader")), as_dict(metadata.get("autograder"))
+    nbgrader, judged = _metadata(cell, "nbgrader"), _metadata(cell, "autograder")
     if judged.get("student") is True:
         return "own"
     if nbgrader.get("solution") is True:
@@ -55,21 +58,15 @@ class Plan:
         return list(self.ends.values())
 
 
-def _comment(cell: dict[str, Any]) -> str:
-    return short(as_dict(as_dict(cell.get("metadata")).get("nbgrader")).get("comment"))
-
-
 def plan_page(notebook: Any) -> Plan:
     """An exercise is what leads to a test cell: a heading, answers, the student's own cells."""
     cells = [cell for cell in as_list(as_dict(notebook).get("cells")) if isinstance(cell, dict)]
     plan = Plan(cells, [_role(cell) for cell in cells], {}, {})
     first = 0
     for index, role in enumerate(plan.roles):
-        manual = (
-            role == "answer"
-            and as_dict(cells[index]["metadata"].get("nbgrader")).get("grade") is True
-        )
-        if role == "test" or manual:
+        # An answer that is marked by hand has no test cell.
+        by_hand = role == "answer" and _metadata(cells[index], "nbgrader").get("grade") is True
+        if role == "test" or by_hand:
             _plan_exercise(plan, first, index)
             first = index + 1
     return plan
@@ -87,7 +84,8 @@ def _plan_exercise(plan: Plan, first: int, last: int) -> None:
         title = _heading(as_text(plan.cells[before].get("source")))
         begin = before if title else begin
     verdict = read_verdict(plan.cells[last], len(plan.ends) + 1, title)
-    verdict.comments = [text for i in sorted({*answers, last}) if (text := _comment(plan.cells[i]))]
+    said = [_metadata(plan.cells[i], "nbgrader").get("comment") for i in sorted({*answers, last})]
+    verdict.comments = [comment for text in said if (comment := short(text))]
     sources = [as_text(plan.cells[i].get("source")) for i in answers]
     verdict.untouched = any("raise NotImplementedError" in source for source in sources)
     plan.starts[begin], plan.ends[last] = verdict, verdict
@@ -106,6 +104,7 @@ class _Room:
         return self.refused >= 3 or self.left <= 0
 
     def take(self, html: str) -> bool:
+        """Whether it fits; if so, its room is taken."""
         size = len(html.encode())
         if size > self.left:
             self.refused += 1
@@ -181,11 +180,8 @@ class Body:
         source = as_text(cell.get("source"))
         if not source.strip():
             return Markup("")
-        return (
-            self.cells.markdown(source)
-            if cell.get("cell_type") == "markdown"
-            else highlighted(source)
-        )
+        markdown = cell.get("cell_type") == "markdown"
+        return self.cells.markdown(source) if markdown else highlighted(source)
 
     def _all_outputs(self, index: int) -> list[dict[str, Any]]:
         outputs = [o for o in as_list(self.plan.cells[index].get("outputs")) if isinstance(o, dict)]
@@ -243,9 +239,8 @@ def _error_name(output: dict[str, Any]) -> str:
     if "Traceback (most recent" not in text[:2_000]:
         return ""
     # Grading keeps the errors of test cells as text.
-    match = re.search(
-        r"^(\w+(?:Error|Exception|Interrupt|Exit))\b", strip_ansi(text[-4_000:]), re.M
-    )
+    named = r"(?m)^(\w+(?:Error|Exception|Interrupt|Exit))\b"
+    match = re.search(named, strip_ansi(text[-4_000:]))
     return match[1] if match else "an error"
 
 
@@ -257,10 +252,7 @@ def _given_summary(cells: list[dict[str, Any]]) -> Markup:
     texts = [as_text(cell.get("source")) for cell in cells if cell.get("cell_type") == "markdown"]
     title = next((heading for text in texts if (heading := _heading(text))), "")
     code = sum(cell.get("cell_type") == "code" for cell in cells)
-    counts = [
-        counted(number, noun)
-        for number, noun in ((len(texts), "text"), (code, "code cell"))
-        if number
-    ]
+    pairs = ((len(texts), "text"), (code, "code cell"))
+    counts = [counted(number, noun) for number, noun in pairs if number]
     parts = [Markup("<b>{}</b>").format(title)] if title else []
     return Markup("Given: ") + Markup(" · ").join([*parts, ", ".join(counts)]) + _stopped(cells)

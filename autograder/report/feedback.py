@@ -2,9 +2,9 @@
 
 All of the page except marks, hints and check messages was written by a student or by a student's
 program, so three lines of defence stand behind one another: text is escaped (`markupsafe`), HTML
-goes through an allowlist (`sanitise.py`), and the page's Content-Security-Policy lets no script, font,
-frame or request through. The page is self-contained and its size is bounded whatever the notebook
-printed.
+goes through an allowlist (`sanitise.py`), and the page's Content-Security-Policy lets no script,
+font, frame or request through. The page is self-contained and its size is bounded whatever the
+notebook printed.
 """
 
 import os

@@ -14,7 +14,7 @@ from autograder.report.text import as_number
 
 MAX_IMAGE = 400_000  # characters of base64
 MAX_PIXELS = 25_000_000  # a few kilobytes of PNG can ask a browser for gigabytes
-MAX_USES = 50  # references of an SVG to its own parts
+MAX_USES = 1000  # references of an SVG to its own parts
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
@@ -109,6 +109,8 @@ def _drawing(source: str) -> Markup | None:
     if root is None:
         return None
     if _stalls(root):
-        return Markup('<span class="more">[this drawing repeats its parts too often]</span>')
+        return Markup('<span class="more">[{}]</span>').format(
+            f"this SVG has more than {MAX_USES} or nested <use>: show the figure as PNG instead"
+        )
     encoded = base64.b64encode(source.encode()).decode()
     return Markup('<img alt="figure" src="data:image/svg+xml;base64,{}">').format(encoded)

@@ -12,6 +12,8 @@ from autograder.report.text import as_dict, as_list, as_number, counted, format_
 
 @dataclass(frozen=True)
 class State:
+    """What became of a check or an exercise: a CSS class, and a sign and a word that say it."""
+
     key: str
     sign: str
     word: str
@@ -43,6 +45,8 @@ def _bar(marks: float | None, points: float | None) -> Markup:
 
 @dataclass(frozen=True)
 class Check:
+    """One check of an exercise, as the judge recorded it."""
+
     name: str
     marks: float | None
     points: float | None
@@ -50,6 +54,7 @@ class Check:
 
     @classmethod
     def read(cls, data: Any) -> Check:
+        """Read a judge's record, which may be malformed."""
         data = as_dict(data)
         marks, points = as_number(data.get("marks")), as_number(data.get("points"))
         return cls(
@@ -61,6 +66,7 @@ class Check:
         return _state(self.marks, self.points, self.message)
 
     def why(self, previous: str) -> Markup:
+        """Why it was lost; what the check before said is not said again."""
         if self.state is PASSED or not self.message:
             return Markup("")
         return Markup("The same.") if self.message == previous else prose(self.message)
@@ -115,6 +121,7 @@ class Verdict:
 
 
 def read_verdict(cell: dict[str, Any], number: int, title: str) -> Verdict:
+    """The verdict that a graded cell's metadata holds, for the page's exercise `number`."""
     metadata = as_dict(cell.get("metadata"))
     judged, nbgrader = as_dict(metadata.get("autograder")), as_dict(metadata.get("nbgrader"))
     diagnosis = as_dict(judged.get("diagnosis"))
@@ -148,6 +155,7 @@ def advice(verdicts: list[Verdict]) -> Markup:
 
 
 def totals(verdicts: list[Verdict], late_penalty: float) -> dict[str, Any]:
+    """The sums at the head of the page, as the template shows them."""
     earned = sum(verdict.marks or 0.0 for verdict in verdicts)
     points = sum(verdict.points or 0.0 for verdict in verdicts)
     penalty = max(as_number(late_penalty) or 0.0, 0.0)

@@ -629,8 +629,8 @@ def spiral_loss(
 
 # %%
 spiral_x, spiral_y = data.spirals(20, noise=0.05)
-SCALE = 4.0  # inputs of about one: tanh is too straight on smaller ones
-points, labels = (SCALE * spiral_x).tolist(), (2.0 * spiral_y - 1.0).tolist()
+scale = 4.0  # inputs of about one: tanh is too straight on smaller ones
+points, labels = (scale * spiral_x).tolist(), (2.0 * spiral_y - 1.0).tolist()
 network = make_network([2, 8, 8, 1])
 knobs = [value for layer in network for ws, bias in layer for value in (*ws, bias)]
 velocity = [0.0] * len(knobs)
@@ -659,7 +659,7 @@ left.legend(loc="center right")
 
 def scores(grid: Tensor) -> Tensor:
     """The network's score at each row of (M, 2) points."""
-    return torch.tensor([score(network, point).data for point in (SCALE * grid).tolist()])
+    return torch.tensor([score(network, point).data for point in (scale * grid).tolist()])
 
 
 resolution = {"grade": 10}.get(course.profile(), 50)
@@ -1301,11 +1301,11 @@ def train(
 
 
 # %%
-WIDTHS = [64, 64, 64, 10]
+widths = [64, 64, 64, 10]
 epochs = {"grade": 4}.get(course.profile(), 40)
 means = torch.stack([digits.train_x[digits.train_y == k].mean(dim=0) for k in range(10)])
 nearest = (torch.cdist(unseen_x, means).argmin(dim=1) == unseen_y).float().mean().item()
-mlp = make_mlp(WIDTHS)
+mlp = make_mlp(widths)
 first_loss, _ = mlp_gradients(digits.train_x, digits.train_y, mlp)
 curves, linear_curves = train(mlp, epochs), train(make_mlp([64, 10]), epochs)
 print(f"loss before the first step {first_loss.item():.3f}, ln 10 = {math.log(10):.3f}")
@@ -1355,7 +1355,7 @@ for title, hits in [("Right", said == unseen_y), ("Wrong", said != unseen_y)]:
 
 # %%
 honest_linear, honest_relu = linear_backward, relu_backward
-random_weights = {tuple(weight.shape): weight for weight, _ in make_mlp(WIDTHS, seed=99)}
+random_weights = {tuple(weight.shape): weight for weight, _ in make_mlp(widths, seed=99)}
 
 
 def random_feedback(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -1382,7 +1382,7 @@ faults: dict[str, dict[str, Callable]] = {
     "ReLU masks by the gradient": {"relu_backward": lambda grad, x: honest_relu(grad, grad)},
 }
 for name, exchange in faults.items():
-    faulty = make_mlp(WIDTHS)
+    faulty = make_mlp(widths)
     history = train_with(exchange, faulty)
     first = linear_forward(digits.train_x, *faulty[0]).clamp(min=0)
     second = linear_forward(first, *faulty[1]).clamp(min=0)

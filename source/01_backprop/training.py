@@ -37,18 +37,18 @@ from course.training import History, fit
 FULL = course.profile() != "grade"  # the grader runs the same cells with fewer steps
 
 # %% [markdown]
-# ## Five networks, four of them dead
+# ## Five networks: which of them learn?
 #
 # The network below has eight layers and reads handwritten digits of 8 × 8 pixels. Its first
 # version learns. Each of the others differs from it in one thing; there is no bug and no wrong
-# gradient in any of them. Before you run the cells, guess which still learn.
+# gradient in any of them. Before you run the cells, guess which of them still learn.
 
 
 # %%
 def first_steps(act=nn.ReLU, std: float | None = None, scale: float = 1.0, lr: float = 0.05):
     """Loss at each of the first steps, with torch's own parts throughout."""
     torch.manual_seed(0)
-    data = digits()
+    data = digits(course.device())
     layers = [nn.Linear(64, 64) for _ in range(7)] + [nn.Linear(64, 10)]
     for layer in layers:
         nn.init.zeros_(layer.bias)
@@ -56,7 +56,8 @@ def first_steps(act=nn.ReLU, std: float | None = None, scale: float = 1.0, lr: f
             nn.init.kaiming_normal_(layer.weight)
         else:
             nn.init.normal_(layer.weight, 0, std)
-    net = nn.Sequential(*[part for layer in layers for part in (layer, act())][:-1])
+    parts = [part for layer in layers for part in (layer, act())][:-1]
+    net = nn.Sequential(*parts).to(course.device())
     optimiser, losses = torch.optim.SGD(net.parameters(), lr), []
     for _ in range(200 if FULL else 2):
         batch = torch.randint(0, len(data.train_x), (64,))
@@ -88,8 +89,8 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Three of the dead ones rest on the grey line, and one overflows. The line is no accident: a
-# classifier that gives each of $K$ classes the probability $1/K$ has the cross-entropy
+# Four of the five are dead: three rest on the grey line, one overflows. The line is no accident:
+# a classifier that gives each of $K$ classes the probability $1/K$ has the cross-entropy
 # $-\ln(1/K) = \ln K$, here $\ln 10 = 2.303$.
 # **A loss that stays at $\ln K$ belongs to a network that says the same of every input.**
 #
@@ -207,7 +208,7 @@ expect(new_other, [[3.0, 1.0, 0.0]], "standardize: other")
 # %%
 def standardized_digits():
     """Inputs and classes of the three splits: (train, valid, test), each a pair (x, y)."""
-    data = digits()
+    data = digits(course.device())
     train_x, valid_x = standardize(data.train_x, data.valid_x)
     _, test_x = standardize(data.train_x, data.test_x)
     return (train_x, data.train_y), (valid_x, data.valid_y), (test_x, data.test_y)
@@ -218,7 +219,7 @@ fig, axes = plt.subplots(1, 3, figsize=(7, 2.3))
 raw = digits().train_x
 for ax, values, title in zip(
     axes,
-    [raw.mean(0), raw.std(0, correction=0), x.std(0, correction=0)],
+    [raw.mean(0), raw.std(0, correction=0), x.std(0, correction=0).cpu()],
     ["mean of each pixel", "its deviation", "deviation, standardised"],
     strict=True,
 ):
@@ -639,7 +640,7 @@ def init_mlp(sizes: list[int], seed: int = 0, last: float = 1.0, draw: Callable 
     for n_in, n_out in pairwise(sizes):
         params += [draw(n_in, n_out, generator=generator), torch.zeros(n_out)]
     params[-2] = last * params[-2]
-    return params
+    return [param.to(course.device()) for param in params]
 
 
 def forward(params: list[Tensor], x: Tensor, name: str = "ReLU") -> Tensor:
@@ -1104,9 +1105,8 @@ expect(first, [0.6], "adadelta_step: first step")  # s = 8, so that 1 / sqrt(9) 
 second = adadelta_step(first, torch.tensor([0.0]), state, lr=0.3, rho=0.5, eps=1.0)
 expect(second, [0.6], "adadelta_step: zero gradient")  # but s = 4 and u = 4/9 now
 third = adadelta_step(second, torch.tensor([2.0]), state, lr=0.3, rho=0.5, eps=1.0)
-expect(
-    third, [0.6 - 0.6 * math.sqrt(13 / 9 / 5)], "adadelta_step: third step"
-)  # s = 4, old u = 4/9
+right = 0.6 - 0.6 * math.sqrt(13 / 9 / 5)  # s = 4, old u = 4/9
+expect(third, [right], "adadelta_step: third step")
 first = adadelta_step(torch.zeros(1), torch.ones(1), {})  # the defaults: u = 0 and s = 0.1
 expect(first, [-math.sqrt(1e-6 / 0.100001)], "adadelta_step: default arguments")
 
@@ -1392,7 +1392,7 @@ def show_examples(params: list[Tensor]):
 def final(epochs: int):
     _, _, test_split = standardized_digits()
     _, ax = plt.subplots(figsize=(6, 3))
-    results, params = {"nearest mean": (nearest_mean(), 640)}, []
+    results, params = {"nearest mean": (nearest_mean(), 10 * 64)}, []
     for name, hidden in {"softmax regression": (), "network": (64, 64)}.items():
         params, history = train_well(hidden, epochs)
         ax.semilogy(history["loss"], label=f"{name}, training")

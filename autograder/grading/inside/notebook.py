@@ -6,6 +6,7 @@ import io
 import traceback
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
@@ -13,6 +14,7 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+VIEW = Path(__file__).parents[1]  # where the student's process sees `course`, a temporary folder
 MAX_OUTPUT = 4_000_000  # characters that one cell may show
 MAX_OUTPUTS = 200  # outputs that one cell may show
 
@@ -114,7 +116,7 @@ class Shell(InteractiveShell):
         """There is no event loop to join."""
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
-        lines = [str(line) for line in stb]
+        lines = [str(line).replace(f"{VIEW}/", "") for line in stb]
         name = getattr(etype, "__name__", str(etype))
         output = {"output_type": "error", "ename": name, "evalue": str(evalue), "traceback": lines}
         self.recorder.add(output, sum(map(len, lines)))

@@ -17,6 +17,7 @@ course.setup("01_backprop")
 
 # %%
 import math
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import torch
@@ -608,7 +609,7 @@ class MLP:
 
 # %%
 widths = (64, 64, 64, 10)
-by_layer = [out * (inp + 1) for inp, out in zip(widths[:-1], widths[1:], strict=True)]
+by_layer = [out * (inp + 1) for inp, out in pairwise(widths)]
 net = MLP(*widths)
 print(" + ".join(map(str, by_layer)), "=", sum(by_layer), "parameters")
 print("without the biases it would be", sum(by_layer) - sum(widths[1:]))
