@@ -43,6 +43,13 @@ Callback = Callable[[str, object, object], None]
 _callbacks: list[Callback] = []
 
 
+class Difference(AssertionError):
+    """A visible test's failure; a notebook shows its words and no frames of the course."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
 def expect(
     actual: object, desired: object, what: str, *, rtol: float = 1e-4, atol: float = 1e-6
 ) -> None:
@@ -57,8 +64,8 @@ def expect(
         atol: absolute tolerance.
 
     Raises:
-        AssertionError: the values differ. The message says where, shows both values and, when the
-            value is that of a known mistake, names it.
+        Difference: the values differ; it is an AssertionError. The message says where, shows
+            both values and, when the value is that of a known mistake, names it.
     """
     if _callbacks:
         _callbacks[-1](what, actual, desired)
@@ -68,7 +75,7 @@ def expect(
         return
     named = explain(what, actual, desired)
     # `from None`: an error that is being handled has nothing to do with this one.
-    raise AssertionError(f"{what}: {message}" + (f"\n{named}" if named else "")) from None
+    raise Difference(f"{what}: {message}" + (f"\n{named}" if named else "")) from None
 
 
 @contextmanager
@@ -116,7 +123,7 @@ def _matching(entry: dict[str, Any], actual: object, desired: object) -> list[di
 def _sentence(mistakes: list[dict[str, str]]) -> str:
     names = list(dict.fromkeys(f'"{mistake["name"]}"' for mistake in mistakes))
     hints = list(dict.fromkeys(mistake["hint"] for mistake in mistakes))
-    return f"This is what one gets when the code {' or '.join(names)}. Hint: {' '.join(hints)}"
+    return f"It looks like a known mistake: {' or '.join(names)}. {' '.join(hints)}"
 
 
 def plain(value: object) -> Any:

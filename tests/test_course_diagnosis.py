@@ -79,8 +79,7 @@ def test_mistake_is_named(fingerprints):
     first, second = str(caught.value).split("\n")
     assert first.startswith("layer: out: all 4 values are wrong")
     assert second == (
-        'This is what one gets when the code "forgets the bias". '
-        "Hint: The bias belongs to every row."
+        'It looks like a known mistake: "forgets the bias". The bias belongs to every row.'
     )
 
 
@@ -93,8 +92,8 @@ def test_infinities_survive_the_file(fingerprints):
 def test_two_mistakes_that_give_the_same(fingerprints):
     named = explain("layer: out", [4.0, 6.0], torch.tensor(DESIRED))
     assert named == (
-        'This is what one gets when the code "sums over the rows" or "sums over the batch". '
-        "Hint: Look at the shapes."
+        'It looks like a known mistake: "sums over the rows" or "sums over the batch". '
+        "Look at the shapes."
     )
 
 

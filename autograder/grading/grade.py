@@ -18,8 +18,8 @@ from autograder.grading.judge import Verdict, judge, refused
 from autograder.grading.repair import Repaired, repair
 from autograder.grading.submission import UnreadableSubmission, read_submission
 
-CELL_LIMIT = 15.0  # seconds for one cell; a reference notebook's cells take a few seconds together
-LATER_CELL_LIMIT = 5.0  # seconds for each cell after one that did not finish
+CELL_LIMIT = 10.0  # seconds for one cell; a reference notebook's cells take a few seconds together
+LATER_CELL_LIMIT = 4.0  # seconds for each cell after one that did not finish
 CALL_LIMIT = 5.0  # seconds for one call of a check
 MAX_PROCESSES = 6  # fresh processes that one notebook is given
 Diagnose = Callable[[Exercise, Verdict], dict[str, str] | None]

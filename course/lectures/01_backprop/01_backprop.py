@@ -2,8 +2,8 @@
 # # Unit 01 · Backpropagation: how a network learns
 #
 # **Afterwards you can** draw any formula as a graph and push derivatives through it by hand; derive
-# the backward pass of a linear layer with every index in place; test a backward pass so that no bug
-# survives; choose an initialisation for a given nonlinearity and say why; tell the eight usual
+# the backward pass of a linear layer with every index in place; test a backward pass so that bugs
+# show; choose an initialisation for a given nonlinearity and say why; tell the eight usual
 # optimisers apart; read a training curve.
 #
 # **Needed before:** unit 00 (softmax, cross-entropy, mini-batches), partial derivatives, matrix
@@ -22,6 +22,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from course.plots import COLOURS
@@ -38,7 +39,7 @@ y_train, y_valid, y_test = data.train_y, data.valid_y, data.test_y
 # %% [markdown]
 # ## 1. The same network, three times
 #
-# Here is a network of 20 layers that shall read handwritten digits. We train it three times: same
+# Here is a network of 20 layers that is to read handwritten digits. We train it three times: same
 # architecture, same batches, same learning rate, *the same random numbers* as initial weights. The
 # only difference is one constant that multiplies these weights at the start: 1, 0.5, or 1.5.
 
@@ -79,7 +80,7 @@ ax.plot(curves[1.0], label="weights × 1")
 ax.plot(curves[0.5], label="weights × 0.5")
 ax.axhline(math.log(10), color="0.5", lw=0.8, ls=":")
 ax.text(steps, math.log(10) + 0.04, "ln 10", ha="right", color="0.4")
-ax.set(xlabel="step", ylabel="training loss", ylim=(0, 2.75))
+ax.set(xlabel="step", ylabel="training loss", ylim=(0, 3))
 ax.set_title("Half the initial weights: a network that does not learn")
 ax.legend()
 plt.show()
@@ -102,15 +103,17 @@ plt.show()
 # (the negative of the threshold)
 #
 # $$ a = \varphi(z), \qquad z = \mathbf{w}^\top \mathbf{x} + b = \sum_{d=1}^{D} w_d x_d + b, \qquad
-# \varphi(z) = \mathbb{1}[z > 0] . $$
+# \varphi(z) = [z > 0] , $$
 #
-# $z = 0$ is a line (in $D$ dimensions a hyperplane) perpendicular to $\mathbf{w}$. On one side the
-# neuron fires, on the other it is silent: **a neuron is a half-plane.** Their neurons were wired by
-# hand. Rosenblatt (1958) let one learn: after each example with target $t \in \{0, 1\}$,
+# where $[\,\cdot\,]$ is 1 if what stands inside is true, else 0. $z = 0$ is a line (in $D$
+# dimensions a hyperplane) perpendicular to $\mathbf{w}$. On one side the neuron fires, on the other
+# it is silent: **a neuron is a half-plane.** Their neurons were wired by hand. Rosenblatt (1958)
+# let one learn; his rule, as it is written today, after each example with target $t \in \{0, 1\}$:
 #
 # $$ \mathbf{w} \leftarrow \mathbf{w} + (t - a)\,\mathbf{x}, \qquad b \leftarrow b + (t - a) . $$
 #
-# A right answer changes nothing; a wrong one turns the line towards the example or away from it.
+# A right answer changes nothing; a wrong one turns $\mathbf{w}$ towards the example if the neuron
+# should have fired, away from it if it should not.
 
 # %%
 corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -133,7 +136,7 @@ for name, target in targets.items():
     print(f"{name:4} mistakes per epoch:", *perceptron(target)[2])
 
 # %% [markdown]
-# After four epochs AND and OR make no more mistakes. XOR never gets there, and no other rule
+# From the fifth epoch on AND and OR make no more mistakes. XOR never gets there, and no other rule
 # would. Suppose one neuron computed it. Then
 #
 # $$ b \le 0, \qquad w_1 + b > 0, \qquad w_2 + b > 0, \qquad w_1 + w_2 + b \le 0 . $$
@@ -162,25 +165,25 @@ for ax, (title, region), target in zip(axes, regions.items(), wanted, strict=Tru
         ax.plot(*x, "o", ms=10, mfc="k" if t else "w", mec="k")
     ax.set(title=title, xlabel="$x_1$", aspect="equal", xticks=[0, 1], yticks=[0, 1])
 axes[0].set_ylabel("$x_2$")
-fig.suptitle("Black points shall lie in the grey region (neuron fires), white ones outside")
+fig.suptitle("Black points should lie in the grey region (neuron fires), white ones outside")
 plt.show()
 
 # %% [markdown]
 # The lesson of the fourth panel: **layers**. But Rosenblatt's rule has no answer to the question
 # that now arises. When the output is wrong, which of the two *hidden* neurons is to blame, and by
 # how much? Minsky and Papert (1969) wrote the book on what single-layer perceptrons cannot do; the
-# answer to the question of blame is a derivative. A threshold has none worth the name: it is 0
-# everywhere except in the jump. So the first thing to go is the threshold.
+# answer to the question of blame is a derivative. A threshold has no useful one: it is 0
+# everywhere except at the jump, where there is none. So the first thing to go is the threshold.
 
 # %% [markdown]
 # ## 3. Six activations and their slopes
 #
 # | | $\varphi(z)$ | $\varphi'(z)$ |
 # |---|---|---|
-# | Heaviside | $\mathbb{1}[z > 0]$ | $0$ for $z \ne 0$ |
+# | Heaviside | $[z > 0]$ | $0$ for $z \ne 0$ |
 # | sigmoid $\sigma$ | $1 / (1 + e^{-z})$ | $\sigma(z)\,(1 - \sigma(z)) \le 1/4$ |
 # | tanh | $\tanh z = 2\sigma(2z) - 1$ | $1 - \tanh^2 z \le 1$ |
-# | ReLU | $\max(0, z)$ | $\mathbb{1}[z > 0]$ (value at 0: torch takes 0) |
+# | ReLU | $\max(0, z)$ | $[z > 0]$ (value at 0: torch takes 0) |
 # | leaky ReLU | $z$ if $z > 0$, else $a z$; usually $a = 0.01$ | $1$ if $z > 0$, else $a$ |
 # | ELU | $z$ if $z > 0$, else $\alpha(e^z - 1)$ | $1$ if $z > 0$, else $\varphi(z) + \alpha$ |
 #
@@ -209,13 +212,14 @@ axes[0, 0].legend()
 for ax in axes[1]:
     ax.set_xlabel("z")
 plt.show()
-print("20 sigmoids in a row multiply a derivative by at most", 0.25**20)
+print(f"20 sigmoids in a row multiply a derivative by at most {0.25**20:.1e}")
 
 # %% [markdown]
-# Sigmoid and tanh **saturate**: far from zero their slope vanishes, and nothing behind them learns.
-# ReLU keeps slope 1 on the half where it fires, at the price that it passes nothing on the other.
-# Leaky ReLU (Maas et al. 2013) and ELU (Clevert et al. 2016) repair that half. Today's Transformers
-# mostly use smooth relatives, GELU and SiLU; the derivatives work the same way.
+# Sigmoid and tanh **saturate**: far from zero their slope vanishes, and the layers nearer to the
+# input learn nothing through them. ReLU keeps slope 1 on the half where it fires, at the price that
+# it passes nothing on the other. Leaky ReLU (Maas et al. 2013) and ELU (Clevert et al. 2016) repair
+# that half. Transformers mostly use smooth relatives, GELU and SiLU; the derivatives work the same
+# way.
 
 # %% [markdown]
 # ## 4. The chain rule, one arrow at a time
@@ -262,22 +266,21 @@ SIGN = {"x": "x", "y": "y", "z": "z", "q": "+", "f": "×"}
 EDGES = ["xq", "yq", "qf", "zf"]
 
 
-def draw(ax: plt.Axes, known: str, active: str = "") -> None:
+def draw(ax: Axes, known: str, active: str = "") -> None:
     """Values above the nodes, the derivatives in `known` below; `active` edges are bold."""
     for start, end in EDGES:
         on = start + end in active.split()
-        (x0, y0), (x1, y1) = PLACE[start], PLACE[end]
-        ends = {"xy": (x0, y0), "xytext": (x1, y1)} if on else {"xy": (x1, y1), "xytext": (x0, y0)}
+        tail, head = (PLACE[end], PLACE[start]) if on else (PLACE[start], PLACE[end])
         arrow = {"arrowstyle": "-|>", "shrinkA": 13, "shrinkB": 13}
         arrow |= {"color": COLOURS[3], "lw": 2.2} if on else {"color": "0.6", "lw": 1}
-        ax.annotate("", arrowprops=arrow, **ends)
+        ax.annotate("", xy=head, xytext=tail, arrowprops=arrow)
     for name, (px, py) in PLACE.items():
         ax.plot(px, py, "o", ms=22, mfc="w", mec="0.2")
         ax.text(px, py, SIGN[name], ha="center", va="center")
         ax.text(px, py + 0.42, f"{values[name]:g}", ha="center", va="bottom", color=COLOURS[0])
         if name in known:
-            look = {"color": COLOURS[3], "weight": "bold"}
-            ax.text(px, py - 0.42, f"{grads[name]:g}", ha="center", va="top", **look)
+            below = ax.text(px, py - 0.42, f"{grads[name]:g}", ha="center", va="top")
+            below.set(color=COLOURS[3], weight="bold")
     ax.set(xlim=(-0.4, 2.4), ylim=(-1.1, 5.3))
     ax.axis("off")
 
@@ -303,8 +306,8 @@ plt.show()
 # so much more memory than inference.
 #
 # **Locality.** No node knew the whole formula. Each received one number, multiplied it by its own
-# slopes, and sent it on. A library therefore needs to know the derivative of perhaps a hundred
-# operations, and gets the derivative of every program made of them.
+# slopes, and sent it on. A library therefore needs the derivatives of a fixed list of operations,
+# and gets the derivative of every program made of them.
 
 # %% [markdown]
 # ## 5. When a value is used twice
@@ -375,8 +378,8 @@ print(
 print(f"paths from x0 to the end: {2**50:.6g}")
 
 # %% [markdown]
-# The last two lines are the reason why backpropagation is an *algorithm* and not just the chain
-# rule. The derivative is a sum over all paths, and there are $2^{50}$ of them; yet 50 lines of work
+# The last two lines say why backpropagation is an *algorithm* and not just the chain rule. The
+# derivative is a sum over all paths, and there are $2^{50}$ of them; yet 50 lines of work
 # found it, since what several paths share is computed once.
 #
 # **Why backwards?** For layers $\mathbf{h}_l = g_l(\mathbf{h}_{l-1})$, $l = 1, \dots, M$, with
@@ -393,9 +396,10 @@ print(f"multiplications for one example: reverse {reverse:,}, forward {forward:,
 print(f"forward needs {forward / reverse:.0f} times as many")
 
 # %% [markdown]
-# Reverse order costs about as much as the forward pass; forward order costs that much again *for
-# every input*. Forward mode wins where there are few inputs and many outputs. Training is the other
-# extreme: all weights are inputs, the loss is one output.
+# Reverse order costs a small multiple of evaluating the function, whatever the number of inputs (we
+# shall see two matrix products in a layer's backward for one in its forward). Forward order costs
+# such a multiple *for every input*, and wins where there are few inputs and many outputs. Training
+# is the other extreme: all weights are inputs, the loss is one output.
 
 # %% [markdown]
 # ## 6. The same on tensors: one layer at a time
@@ -472,7 +476,7 @@ print("X[:, 2] =", X[:, 2].tolist(), "  W[:, 0] =", W[:, 0].tolist())
 # \text{ the shape of } W . $$
 
 # %% [markdown]
-# **The bias** is the middle step again with $\partial Z_{nk} / \partial b_i = \delta_{ki}$ (right
+# **The bias** takes the same step with $\partial Z_{nk} / \partial b_i = \delta_{ki}$ (right
 # picture), **the input** with $\partial Z_{nk} / \partial X_{ij} = \delta_{ni} W_{kj}$ (middle
 # picture: now $n$ collapses and $k$ stays):
 #
@@ -487,11 +491,9 @@ print("X[:, 2] =", X[:, 2].tolist(), "  W[:, 0] =", W[:, 0].tolist())
 # %%
 G = torch.randint(-3, 4, (B, K)).float()  # any upstream derivative
 leaves = [t.clone().requires_grad_() for t in (X, W, b)]
-(leaves[0] @ leaves[1].T + leaves[2]).backward(G)
-for name, ours, leaf in zip("XWb", (G @ W, G.T @ X, G.sum(0)), leaves, strict=True):
-    print(
-        f"dL/d{name}: shape {tuple(ours.shape)}, equal to autograd: {torch.equal(ours, leaf.grad)}"
-    )
+theirs = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, G)
+for name, ours, other in zip("XWb", (G @ W, G.T @ X, G.sum(0)), theirs, strict=True):
+    print(f"dL/d{name}: shape {tuple(ours.shape)}, equal to autograd: {torch.equal(ours, other)}")
 terms = [f"({G[n, 1]:g})({X[n, 2]:g})" for n in range(B)]
 print("by hand, dL/dW[1, 2] =", " + ".join(terms), "=", (G.T @ X)[1, 2].item())
 
@@ -505,7 +507,7 @@ print("by hand, dL/dW[1, 2] =", " + ".join(terms), "=", (G.T @ X)[1, 2].item())
 #
 # $$ L = -\ln p_y = -z_y + \ln \sum_j e^{z_j} \quad\Rightarrow\quad \frac{\partial L}{\partial
 # z_k} =
-# -\mathbb{1}[k = y] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - \mathbb{1}[k = y] . $$
+# -[k = y] + \frac{e^{z_k}}{\sum_j e^{z_j}} = p_k - [k = y] . $$
 #
 # With the mean over a batch, $G = (P - Y)/B$, $Y$ one-hot, both $(B, K)$. What the net believed,
 # minus what was true: the gradient is the error itself. Taken apart, the two nodes compute $1/p_y$
@@ -513,23 +515,19 @@ print("by hand, dL/dW[1, 2] =", " + ".join(terms), "=", (G.T @ X)[1, 2].item())
 
 # %%
 z = torch.tensor([2.0, 0.5, -1.0, 1.0], requires_grad=True)
-F.cross_entropy(z, torch.tensor(1)).backward()
+(dz,) = torch.autograd.grad(F.cross_entropy(z, torch.tensor(1)), z)
 p = z.detach().softmax(0)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.5, 2.3))
 left.bar(range(4), p, color=COLOURS[0])
 left.set(title="what the net believes: p", xlabel="class k", xticks=range(4), ylim=(0, 1))
-right.bar(range(4), z.grad, color=COLOURS[1], hatch="//", edgecolor="k", lw=0.5)
+right.bar(range(4), dz, color=COLOURS[1], hatch="//", edgecolor="k", lw=0.5)
 right.axhline(0, color="k", lw=0.8)
 right.set(title="derivative by each logit: p − y (true class 1)", xlabel="class k", xticks=range(4))
 plt.show()
-print(
-    "autograd's",
-    z.grad.numpy().round(4),
-    "  p - y",
-    (p - F.one_hot(torch.tensor(1), 4)).numpy().round(4),
-)
-print("sum of the derivatives:", round(z.grad.sum().item(), 6))
+difference = p - F.one_hot(torch.tensor(1), 4)
+print("autograd's", dz.numpy().round(4), "  p - y", difference.numpy().round(4))
+print("sum of the derivatives:", round(dz.sum().item(), 6))
 
 # %% [markdown]
 # The bars on the right sum to zero: a step against them raises the true logit and lowers each other
@@ -567,8 +565,8 @@ print(f"softmax before the loss, all answers right {first_loss(right_answer.soft
 #
 # ### All layers together
 #
-# A multi-layer perceptron: linear, ReLU, linear, ReLU, …, linear. Everything derived so far in
-# twenty lines, no autograd.
+# A multi-layer perceptron: linear, ReLU, linear, ReLU, …, linear. Everything derived so far in one
+# class, no autograd.
 
 
 # %%
@@ -583,6 +581,7 @@ class MLP:
         ]
         self.biases = [torch.zeros(s[0], device=device) for s in shapes]
 
+    # the three local rules of backward, by name, so that we can break them below
     mask = staticmethod(lambda grad, out: grad * (out > 0))
     weight_grad = staticmethod(lambda grad, inp: grad.T @ inp)
     bias_grad = staticmethod(lambda grad: grad.sum(0))
@@ -618,11 +617,11 @@ assert sum(by_layer) == sum(t.numel() for t in net.weights + net.biases)
 # %% [markdown]
 # ### Is the backward pass right?
 #
-# It ran; the shapes fit; surely the loss will show whether it is wrong? Five plausible bugs, each a
-# change of one expression. For each we ask three questions: do all gradients have the shapes of
-# their parameters, does the net train, and does one gradient agree with a number obtained without
-# any backward pass, $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few weights? Before you
-# read the table, bet on which bug the accuracy will give away.
+# It ran; the shapes fit (torch refuses a `.grad` of another shape); surely the loss will show
+# whether it is wrong? Five plausible bugs, each a change of one expression. Of each we ask: does
+# the net train? And do its gradients agree with numbers obtained without any backward pass,
+# $\big(L(\theta + h) - L(\theta - h)\big) / 2h$ for a few parameters $\theta$? Before you read the
+# table, bet on which bugs the accuracy will give away.
 
 # %%
 BUGS = {
@@ -644,6 +643,7 @@ def gradient_error(net: MLP, x: Tensor, y: Tensor, h: float = 1e-5) -> float:
     net.backward((net.forward(x.double()).softmax(1) - F.one_hot(y, 10)) / len(y))
     worst = 0.0
     for tensor in params + net.biases:
+        assert tensor.grad is not None
         flat, grad = tensor.view(-1), tensor.grad.reshape(-1)
         for i in range(0, len(flat), len(flat) // 5):
             loss = []
@@ -658,28 +658,27 @@ def gradient_error(net: MLP, x: Tensor, y: Tensor, h: float = 1e-5) -> float:
 
 
 # %%
-print(f"{'':38}{'shapes':>7}{'loss':>7}{'valid. accuracy':>17}{'gradient check':>16}")
+print(f"{'':38}{'loss':>7}{'valid. accuracy':>17}{'gradient check':>16}")
 for name, pieces in BUGS.items():
     Buggy = type("Buggy", (MLP,), {k: staticmethod(v) for k, v in pieces.items()})
     net = Buggy(64, 64, 64, 10)
+    optimiser = torch.optim.SGD(net.weights + net.biases, lr=0.1)  # p -= 0.1 * p.grad
     for step in range(steps):
         rows = torch.arange(64 * step, 64 * step + 64) % len(x_train)
         probs = net.forward(x_train[rows]).softmax(1)
         net.backward((probs - F.one_hot(y_train[rows], 10)) / len(rows))
-        for tensor in net.weights + net.biases:
-            tensor -= 0.1 * tensor.grad
-    shapes = all(t.grad.shape == t.shape for t in net.weights + net.biases)
+        optimiser.step()
     loss = F.cross_entropy(net.forward(x_train), y_train).item()
-    accuracy = (net.forward(x_valid).argmax(1) == y_valid).float().mean().item()
+    score = (net.forward(x_valid).argmax(1) == y_valid).float().mean().item()
     error = gradient_error(Buggy(64, 64, 64, 10, seed=1), x_train[:32], y_train[:32])
-    print(f"{name:38}{'fit' if shapes else 'wrong':>7}{loss:7.3f}{accuracy:17.1%}{error:16.0e}")
+    print(f"{name:38}{loss:7.3f}{score:17.1%}{error:16.0e}")
 
 # %% [markdown]
-# Read the table line by line. *All* shapes fit, always. A net with wrong gradients for its biases
-# loses nothing that one would notice; one whose ReLU forgot its mask little more; a square weight
-# matrix with a transposed gradient still gets most digits right. Only one bug is fatal enough to be
-# seen. **"It trains" is not a test; the gradient check is:** the error separates right from wrong
-# by eight orders of magnitude.
+# Read the table line by line. All the shapes fitted, or the cell would have stopped. A net with
+# wrong gradients for its biases loses nothing that one would notice; one whose ReLU forgot its mask
+# little more; a square weight matrix with a transposed gradient still gets most digits right. Only
+# one bug is fatal. **"It trains" is not a test; the gradient check is:** its error separates right
+# from wrong by eight orders of magnitude.
 
 # %% [markdown]
 # ## 7. How small should h be?
@@ -687,9 +686,9 @@ for name, pieces in BUGS.items():
 # "As small as possible" is wrong. Let $u \approx 1.1 \cdot 10^{-16}$ be the relative rounding error
 # of one float64 number. Taylor, and two values of $f$ each wrong by up to $u|f|$:
 #
-# $$ \frac{f(x+h) - f(x)}{h} = f' + \underbrace{\tfrac{h}{2} f''}_{\text{truncation}} +
+# $$ \frac{f(x+h) - f(x)}{h} \approx f' + \underbrace{\tfrac{h}{2} f''}_{\text{truncation}} +
 # \underbrace{\tfrac{2u|f|}{h}}_{\text{rounding, at most}},
-# \qquad \frac{f(x+h) - f(x-h)}{2h} = f' + \tfrac{h^2}{6} f''' + \tfrac{u|f|}{h} . $$
+# \qquad \frac{f(x+h) - f(x-h)}{2h} \approx f' + \tfrac{h^2}{6} f''' + \tfrac{u|f|}{h} . $$
 #
 # (In the central quotient the terms with $f''$ cancel: that is its whole point.) One error falls
 # with $h$, the other grows. Setting the derivative of their sum to zero:
@@ -722,7 +721,7 @@ ax.loglog(low, single, "s", color="k", mfc="none", label="central, float32")
 ax.loglog(h, h / 2 + 2 * u / h, color=COLOURS[0], lw=1, ls="-")
 ax.loglog(h, h**2 / 6 + u / h, color=COLOURS[3], lw=1, ls="--")
 ax.set(xlabel="h", ylabel="relative error", ylim=(1e-13, 1))
-ax.set_title("Numerical derivative of exp: too small is as bad as too large")
+ax.set_title("Numerical derivative of exp: points measured, lines derived")
 ax.legend()
 plt.show()
 for name, error, best in [
@@ -747,12 +746,12 @@ print(f"float32, central: at best {single.min():.0e}")
 # Gradient descent on a quadratic loss with Hessian $H$, eigenvalues
 # $\lambda_\min \le \dots \le \lambda_\max$: along each eigenvector the distance to the minimum is
 # multiplied by $1 - \eta\lambda$ in each step. The steepest direction demands
-# $\eta < 2/\lambda_\max$, or it diverges; at such a rate the flattest one shrinks by about
-# $1 - \lambda_\min/\lambda_\max$ a step. So the number of steps grows like the **condition number**
-# $\kappa = \lambda_\max/\lambda_\min$.
+# $\eta < 2/\lambda_\max$, or it diverges; with $\eta = 1/\lambda_\max$ the flattest one is
+# multiplied by $1 - 1/\kappa$ a step, where $\kappa = \lambda_\max/\lambda_\min$ is the **condition
+# number**. So the number of steps grows like $\kappa$.
 #
 # The smallest example: one input $x$, a weight and a bias, squared error
-# $\frac{1}{2N}\sum_n (w x_n + b - t_n)^2$. Its Hessian
+# $\frac{1}{2N}\sum_n (w x_n + b - t_n)^2$. Its Hessian (a bar is a mean over the $N$ examples)
 #
 # $$ H = \begin{pmatrix} \overline{x^2} & \bar{x} \\ \bar{x} & 1 \end{pmatrix} $$
 #
@@ -793,7 +792,7 @@ print(f"the same ink counted in thousandths: κ = {torch.linalg.cond(features.T 
 
 # %% [markdown]
 # A step straight to the goal, against a walk along a valley: and this is *one* well-behaved input.
-# A mere change of its unit makes $\kappa$ a matter of millions. So: subtract the mean, divide by
+# A mere change of its unit takes $\kappa$ into the millions. So: subtract the mean, divide by
 # the standard deviation, feature by feature. Two conventions that are easily forgotten: the
 # statistics come from the **training** split alone and are applied unchanged to the others; and a
 # pixel that never changes has standard deviation 0, hence the small constant that section 1 added.
@@ -804,10 +803,11 @@ print(f"the same ink counted in thousandths: κ = {torch.linalg.cond(features.T 
 # ### Why not start at zero?
 #
 # Because then all neurons of a layer are one neuron. Suppose two hidden neurons have equal incoming
-# weights and equal outgoing weights. Then they compute the same $z$ and the same activation; they
-# receive the same derivative; so their rows of $\partial L / \partial W = G^\top X$ are equal
-# (equal columns of $G$), and after the step they are equal still. By induction: for ever. Any
-# constant does it, with any optimiser of this lecture, for they all treat equal histories equally.
+# weights, equal biases and equal outgoing weights. Then they compute the same $z$ and the same
+# activation, and receive the same derivative. So their rows of $\partial L / \partial W = G^\top X$
+# are equal (equal columns of $G$), and so are their columns in the next layer's gradient (equal
+# columns of its $X$): after the step the two are equal still. By induction: for ever. Any constant
+# does it, with any optimiser of this lecture, for they all treat equal histories equally.
 #
 # We train a net with two hidden layers of 32 tanh neurons from four starts and look at the rank of
 # its three weight matrices. (In float64 on the CPU, so that what we see is not rounding.)
@@ -820,9 +820,15 @@ def constant_start(value: float | None, seed: int = 0) -> nn.Sequential:
     net = nn.Sequential(
         nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10)
     )
-    for parameter in net.parameters() if value is not None else []:
-        nn.init.constant_(parameter, value)
+    if value is not None:
+        for parameter in net.parameters():
+            nn.init.constant_(parameter, value)
     return net.double()
+
+
+def linears(net: nn.Sequential) -> list[nn.Linear]:
+    """The linear layers of a net, in order."""
+    return [layer for layer in net.children() if isinstance(layer, nn.Linear)]
 
 
 # %%
@@ -838,27 +844,26 @@ for value in (0.0, 0.1, 0.5, None):
         F.cross_entropy(net(x64[rows]), labels[rows]).backward()
         optimiser.step()
         if step % 10 == 0:
-            most = most.maximum(
-                torch.stack([torch.linalg.matrix_rank(net[i].weight) for i in (0, 2, 4)])
-            )
-    accuracy = (net(v64).argmax(1) == y_valid.cpu()).double().mean()
+            ranks = [torch.linalg.matrix_rank(layer.weight) for layer in linears(net)]
+            most = most.maximum(torch.stack(ranks))
+    score = (net(v64).argmax(1) == y_valid.cpu()).double().mean()
     name = "random" if value is None else value
     print(
         f"start {name!s:7} largest ranks seen {most.tolist()!s:13}",
-        f"validation accuracy {accuracy:.1%}",
+        f"validation accuracy {score:.1%}",
     )
 
 # %%
 fig, axes = plt.subplots(2, 8, figsize=(8.5, 2.5))
 for row, (value, name) in zip(axes, {0.1: "all 0.1", None: "random"}.items(), strict=True):
-    images = twins[value][0].weight.detach()[:8].view(8, 8, 8)
+    images = linears(twins[value])[0].weight.detach()[:8].view(8, 8, 8)
     for k, ax in enumerate(row):
         ax.imshow(images[k], vmin=-images.abs().max(), vmax=images.abs().max())
         ax.set(xticks=[], yticks=[])
         ax.set_title(f"neuron {k}" if value else "")
     row[0].set_ylabel(name)
 fig.suptitle(
-    "Incoming weights after training, as 8 × 8 images: 32 copies of one neuron, or 32 neurons"
+    "Weights of the first 8 of 32 neurons after training: copies of one neuron, or 32 neurons"
 )
 plt.show()
 
@@ -866,11 +871,10 @@ wide = twins[0.1]
 narrow = nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 10))
 narrow.double()
 with torch.no_grad():
-    for i in (0, 2, 4):
-        out, inp = narrow[i].weight.shape
-        copies = wide[i].in_features // inp if i else 1
-        narrow[i].weight.copy_(copies * wide[i].weight[:out, :inp])
-        narrow[i].bias.copy_(wide[i].bias[:out])
+    for one, many in zip(linears(narrow), linears(wide), strict=True):
+        copies = many.in_features // one.in_features  # equal inputs that become one: 1, 32, 32
+        one.weight.copy_(copies * many.weight[: one.out_features, : one.in_features])
+        one.bias.copy_(many.bias[: one.out_features])
     difference = (wide(v64) - narrow(v64)).abs().max()
 print(f"32 neurons a layer against one a layer: the logits differ by at most {difference:.0e}")
 
@@ -885,9 +889,9 @@ print(f"32 neurons a layer against one a layer: the logits differ by at most {di
 # %% [markdown]
 # ### How large, then? The signal forward
 #
-# Let the weights of a layer be independent, with mean 0 and variance $\sigma^2$, biases 0, and
-# follow $z_k = \sum_d W_{kd}\, x_d$ with $d = 1, \dots, n_\text{in}$. Since
-# $\mathbb{E}[W_{kd}] = 0$, also $\mathbb{E}[z_k] = 0$, and
+# Let the weights of a layer be independent, of each other and of the layer's inputs, with mean 0
+# and variance $\sigma^2$, biases 0, and follow $z_k = \sum_d W_{kd}\, x_d$ with
+# $d = 1, \dots, n_\text{in}$. Since $\mathbb{E}[W_{kd}] = 0$, also $\mathbb{E}[z_k] = 0$, and
 #
 # $$ \operatorname{Var}(z_k) = \mathbb{E}[z_k^2] = \sum_{d} \sum_{d'} \mathbb{E}[W_{kd}
 # W_{kd'}]\;\mathbb{E}[x_d x_{d'}]
@@ -895,15 +899,16 @@ print(f"32 neurons a layer against one a layer: the logits differ by at most {di
 
 # %% [markdown]
 # Two places to stop at. The double sum collapsed because *different weights* are uncorrelated; the
-# inputs may depend on each other as they like. And what remains is $\mathbb{E}[x^2]$, **not**
-# $\operatorname{Var}(x)$: they differ when the inputs have a mean, and after a ReLU they do.
+# inputs may depend on each other as they like. And what remains is $\mathbb{E}[x^2]$ (the average
+# of $\mathbb{E}[x_d^2]$ over $d$), **not** $\operatorname{Var}(x)$: they differ when the inputs
+# have a mean, and after a ReLU they do.
 #
 # *Nearly linear activation* (tanh near 0): $x \approx z$ of the layer before, so the variance is
 # kept if $n_\text{in}\sigma^2 = 1$.
 #
-# *ReLU:* $z$ is distributed symmetrically about 0 (because $W$ is), so squaring and keeping the
-# positive half gives $\mathbb{E}[\max(0, z)^2] = \tfrac12 \mathbb{E}[z^2]$. Each layer multiplies
-# the mean square by $\tfrac12 n_\text{in}\sigma^2$, and
+# *ReLU:* $z$ is distributed symmetrically about 0 if $W$ is (Gaussian or uniform), so squaring and
+# keeping the positive half gives $\mathbb{E}[\max(0, z)^2] = \tfrac12 \mathbb{E}[z^2]$. Each layer
+# multiplies the mean square by $\tfrac12 n_\text{in}\sigma^2$, and
 #
 # $$ \sigma^2 = \frac{2}{n_\text{in}} \qquad \text{(He et al. 2015, eq. 10)}. $$
 
@@ -970,7 +975,7 @@ plot_depth(0, "mean square of the activations", "Forward: only He keeps a ReLU n
 
 # %%
 plot_depth(
-    1, "mean square of ∂L/∂z", "Backward, from layer 50 to 1: sigmoid loses it whatever the start"
+    1, "mean square of ∂L/∂z", "Backward, from layer 50 to 1: sigmoid loses it with all four starts"
 )
 for phi, name in [("ReLU", "He"), ("ReLU", "Xavier"), ("tanh", "Xavier"), ("sigmoid", "Xavier")]:
     forward, backward = profiles[phi, name]
@@ -983,41 +988,39 @@ print(
 # %% [markdown]
 # - **ReLU with Xavier** halves the mean square at each layer, as derived: about $2^{-50}$ after 50
 #   layers. He holds it (the wobble is the luck of 256 units).
-# - **tanh with Xavier** does not "stabilise" as one often reads. For small $q = \mathbb{E}[z^2]$,
+# - **tanh with Xavier** does not stay level, it decays slowly. For small $q = \mathbb{E}[z^2]$,
 #   $\tanh^2 z \approx z^2 - \frac23 z^4$, and with $\mathbb{E}[z^4] = 3q^2$ (Gaussian) each layer
-#   makes $q - 2q^2$ of $q$. Then $1/q$ grows by 2 a layer and $q \approx 1/(2l)$: a slow decay, not
-#   none.
+#   makes $q - 2q^2$ of $q$. Then $1/q$ grows by about 2 a layer and $q \approx 1/(2l)$ after
+#   $l$ layers.
 # - **sigmoid** looks perfectly healthy in the first figure. Its activations are about ½ whatever
 #   comes in: a mean square near ¼ that carries no information. The second figure shows the damage.
 #   *Look both ways.*
 # - **torch's default** for `nn.Linear`, $U(\pm 1/\sqrt{n_\text{in}})$, has variance
 #   $1/(3 n_\text{in})$: neither Xavier nor He. The three layers above learnt well with it (the
-#   start called random); fifty would not.
+#   start called random); through fifty no signal would come.
 
 # %% [markdown]
 # ### The answer to section 1
 #
-# The 20-layer net at factor 1 was He's initialisation. Without biases ReLU layers are homogeneous:
-# multiply all weights by $s$ and the logits are multiplied by *exactly* $s^{20}$; the gradient of
-# each weight matrix by $s^{19}$, the other 19 matrices on the way (and $p - y$ changes with the
-# logits).
+# The 20-layer net at factor 1 was He's initialisation. With biases 0 ReLU layers are homogeneous:
+# multiply all weights by $s > 0$ and the logits are multiplied by *exactly* $s^{20}$; the gradient
+# of each weight matrix by $s^{19}$, for the other 19 matrices (up to $p - y$, which changes with
+# the logits).
 
 # %%
 for scale in (1.0, 0.5, 1.5):
     net = twenty_layers(scale)
     logits = net(x_train)
     loss = F.cross_entropy(logits, y_train)
-    loss.backward()
-    size, grad = logits.std().item(), net[0].weight.grad.norm().item()
-    print(
-        f"{scale}^20 = {scale**20:8.1e}  logits {size:8.1e}  loss {loss:8.2f}  gradient {grad:.1e}"
-    )
+    (first,) = torch.autograd.grad(loss, [linears(net)[0].weight])
+    size, grad = logits.std().item(), first.norm().item()
+    print(f"{scale}^20 = {scale**20:.1e}  logits {size:.1e}  loss {loss:7.2f}  gradient {grad:.1e}")
 
 # %% [markdown]
-# Half the weights, a millionth of the signal, both ways. The net can say nothing but "all classes
-# alike", whose loss is $\ln 10$; and the gradient that might change that is a millionth of what it
-# should be. With 1.5 the logits are thousands, and so is the loss. Nothing was broken: $0.5^{20}$
-# is simply a very small number.
+# Half the weights: forward a millionth of the signal, backward two millionths. The net can say
+# nothing but "all classes alike", whose loss is $\ln 10$, and the gradient that might change that
+# all but vanishes. With 1.5 the logits are thousands, and so is the loss. Nothing was broken:
+# $0.5^{20}$ is simply a very small number.
 
 # %% [markdown]
 # ## 10. Optimisers
@@ -1047,8 +1050,8 @@ for scale in (1.0, 0.5, 1.5):
 # $\theta + \mu v$. Torch's defaults: RMSProp $\alpha = 0.99$; Adadelta $\rho = 0.9$, $\eta = 1$,
 # where Zeiler (2012) has $\rho = 0.95$ and no rate.
 #
-# Momentum averages *directions*; Adagrad, RMSProp and Adadelta divide by the usual *size* of the
-# gradient, each coordinate by its own.
+# Momentum sums up *directions*; Adagrad, RMSProp and Adadelta divide by the usual *size* of the
+# gradient, each coordinate by its own. (Adadelta then multiplies by the usual size of its steps.)
 
 # %% [markdown]
 # **Adam** (Kingma and Ba 2015, Algorithm 1) does both. With $t = 1, 2, \dots$ counting steps,
@@ -1067,8 +1070,9 @@ for scale in (1.0, 0.5, 1.5):
 # %% [markdown]
 # **Weight decay.** Adding $\frac{\lambda}{2}\|\theta\|^2$ to the loss adds $\lambda\theta$ to the
 # gradient. **AdamW** (Loshchilov and Hutter 2019) keeps it out of the gradient and shrinks the
-# weights directly, $\theta \leftarrow (1 - \eta\lambda)\,\theta$ in torch, before the Adam step.
-# That this is not the same we shall see below.
+# weights directly, $\theta \leftarrow (1 - \eta\lambda)\,\theta$ in torch, before the Adam step (in
+# the paper the schedule scales $\lambda$, the base rate does not). Below we see that this is not
+# the same.
 
 # %%
 p = torch.tensor([1.0, 1.0], requires_grad=True)
@@ -1119,6 +1123,8 @@ def show_walks(
         ax.plot(*path[0], "ks", *path[-1], "k*", ms=7)
         ax.set_title(f"{name}: f = {surface(*path[-1]):.2g}", fontsize=8.5)
         ax.grid(False)
+        ax.set(xlabel="x", ylabel="y")
+        ax.label_outer()
     fig.suptitle(title)
     plt.show()
 
@@ -1128,7 +1134,7 @@ show_walks(
     lambda x, y: 0.5 * (x**2 + 50 * y**2),
     start=[-4.0, 0.5],
     x=torch.linspace(-4.5, 1, 101),
-    y=torch.linspace(-0.7, 0.7, 101),
+    y=torch.linspace(-0.8, 0.8, 101),
     levels=[0.05, 0.5, 2, 5, 10],
     title="A ravine, κ = 50: 60 steps from the square to the star; the minimum is at (0, 0)",
 )
@@ -1144,14 +1150,15 @@ show_walks(
 # %% [markdown]
 # **Ravine.** At this rate SGD soon lies on the floor and creeps; at a larger one it would flip from
 # wall to wall. Momentum adds up the creeping and overshoots. The methods that divide by the
-# gradient's size take first steps of equal length in both coordinates, however steep. Adagrad's sum
-# only grows, so its steps shrink; Adadelta starts slowly, its first steps being of size
-# $\sqrt{\varepsilon}$. AdamW looks best by luck: its decay pulls to the origin, which happens to be
+# gradient's size take a first step of equal length in both coordinates, however steep. Adagrad's
+# sum only grows, so its steps shrink; Adadelta starts slowly, its first steps being of the order of
+# $\sqrt{\varepsilon}$. AdamW beats Adam by luck: its decay pulls to the origin, which happens to be
 # the minimum.
 #
 # **Saddle.** The gradient across the ridge is 0.001. SGD takes it at face value and does not leave
-# in 60 steps; momentum has just begun to. Divide by its size, and 0.001 is as good as 1. Dauphin et
-# al. (2014) argue that in high dimensions saddles, not bad minima, are the usual obstacle.
+# in 60 steps; momentum has just begun to. Divide by its size, and 0.001 is as good as 1: even slow
+# Adadelta has left the ridge. Dauphin et al. (2014) argue that in high dimensions saddles, not bad
+# minima, are the usual obstacle.
 
 # %% [markdown]
 # ### Second surprise: where does momentum's gain come from?
@@ -1165,7 +1172,7 @@ def fresh() -> nn.Sequential:
     net = nn.Sequential(
         nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
     )
-    for layer in net[::2]:
+    for layer in linears(net):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
     return net.to(device)
@@ -1182,7 +1189,7 @@ for rate, momentum in [(0.002, 0.0), (0.002, 0.9), (0.02, 0.0), (0.02, 0.9), (0.
 # Now compare lines with equal values in the third column. They are as good as equal. For a steady
 # gradient $v = g\,(1 + \mu + \mu^2 + \dots) \to g/(1 - \mu)$, so $\mu = 0.9$ is a rate ten times
 # larger in disguise; and on this problem *that was all*. A comparison "with and without momentum"
-# at equal rates, as one often sees it, compares two learning rates.
+# at equal rates compares two learning rates.
 #
 # Is momentum useless, then? Not where plain descent cannot take the tenfold rate, because it would
 # diverge in the steep direction: in a ravine. Give both methods their best possible constants
@@ -1235,9 +1242,11 @@ for name, make in {
 
 # %% [markdown]
 # With L2 in the gradient the decay, too, is divided by $\sqrt{\hat s}$: weights with large
-# gradients are hardly decayed, and when the loss grows by 100 the decay all but vanishes. AdamW's
-# is the same in both columns: the decay was *decoupled*. A $\lambda$ tuned for one is therefore
-# meaningless for the other. For SGD without momentum the two coincide.
+# gradients are hardly decayed, and with a loss 100 times as large most of the decay is gone. (Part
+# of what is left shrinks weights that get no other gradient, such as those of pixels that never
+# change: there $\lambda\theta$ is divided by its own size.) AdamW's length is the same in both
+# columns: the decay was *decoupled*. So a $\lambda$ tuned for one means nothing to the other. For
+# SGD without momentum the two coincide.
 
 # %% [markdown]
 # ## 11. Learning-rate schedules
@@ -1252,8 +1261,7 @@ for name, make in {
 #   $\eta_t = \eta_\min + \frac12 (\eta_0 - \eta_\min)\big(1 + \cos(\pi t / T)\big)$;
 # - **cyclic**, triangular (Smith 2017): up and down between two rates, each half in $T_c$ steps;
 # - **warm-up** (Goyal et al. 2017): linearly up during the first $T_w$ steps, then any of the
-#   others. The first steps are the
-#   least trustworthy: Adam's $\hat s$ then rests on few values.
+#   others. The first steps are the least trustworthy: Adam's $\hat s$ then rests on few values.
 
 # %%
 T = 200
@@ -1344,6 +1352,7 @@ def fit(net: MLP, labels: Tensor, seed: int = 0) -> dict[str, list]:
 
 def early_stop(losses: list[float]) -> tuple[int, int]:
     """(epoch kept, epoch of the stop), counted from 1."""
+    kept = 1
     for epoch, loss in enumerate(losses, start=1):
         if loss == min(losses[:epoch]):
             kept = epoch
@@ -1379,8 +1388,8 @@ plt.show()
 
 # %% [markdown]
 # On the left nothing gets worse, and early stopping merely saves time. On the right the first
-# epochs learn what digits look like; the later ones learn the typist's errors, one by one, and the
-# training loss still looks splendid. Now the test digits, with two baselines: the nearest class
+# epochs learn what digits look like; the later ones learn the wrong labels, one by one, while the
+# training loss still falls. Now the test digits, with two baselines: the nearest class
 # mean, and the same training for a net without hidden layer.
 
 
@@ -1425,8 +1434,10 @@ print(
 )
 
 # %% [markdown]
-# On some of its errors the net is sure of itself, too: it got all *training* digits right, so
-# nothing ever punished it for that.
+# One test digit is a third of a per cent: the gain from hidden layers is four digits, which may be
+# chance; the loss from learning wrong labels by heart is over thirty, which is not. On some of its
+# errors the net is sure of itself, too: it got all *training* digits right, so nothing ever
+# punished it for that.
 #
 # **Curves in the browser.** TensorBoard reads a log that two lines write. Point
 # `tensorboard --logdir runs` (or, in a notebook, `%load_ext tensorboard` and
@@ -1454,24 +1465,25 @@ else:
 # Two cures for the dead net of section 1, factor 0.5: (a) a `nn.LayerNorm(64)` before every
 # `nn.ReLU()`; (b) `torch.optim.Adam(net.parameters(), lr=1e-3)` instead of SGD. Both wake it up.
 # Guess before you run: which at once, which only after a while? Then give Adam `eps=1e-15`. Why
-# does that make it wake up sooner? (Section 9 printed the norm of the first layer's gradient;
-# divide it by the square root of 4,096 weights and compare with the default
+# does that make it wake up a little sooner? (Section 9 printed the norm of the first layer's
+# gradient; divide it by the square root of 4,096 weights and compare with the default
 # $\varepsilon = 10^{-8}$.) Unit 03 is about cure (a).
 
 # %% [markdown]
 # ## 14. History and practice
 #
 # - **Reverse mode** was published by Linnainmaa (master's thesis 1970; *BIT* 1976) as a way to
-#   track rounding errors. Werbos proposed it for networks (1974, 1982); Rumelhart, Hinton and
-#   Williams (1986) showed that hidden units then learn useful features, and that convinced the
-#   field.
-# - **Sigmoid and random small weights** were the rule until about 2010; then came Xavier (2010),
-#   ReLU (Nair and Hinton 2010; Glorot et al. 2011) and He (2015). Normalisation layers (unit 03)
-#   and residual connections (unit 02) made nets less sensitive to their initialisation, not
-#   indifferent.
-# - **Today** one writes the forward pass and calls `loss.backward()`. `torch.autograd` keeps the
-#   graph as a tape of this lecture's kind; `torch.autograd.gradcheck` is section 7 in one call, in
-#   float64.
+#   track rounding errors. Werbos (thesis 1974, article 1982) brought it to networks; Rumelhart,
+#   Hinton and Williams (1986) showed that hidden units then learn useful features, and made it
+#   widely known.
+# - **Sigmoid or tanh and small random weights** were common until about 2010; then came Xavier
+#   (2010), ReLU (Nair and Hinton 2010; Glorot et al. 2011) and He (2015). Normalisation layers
+#   (unit 03) and residual connections (unit 02) made nets less sensitive to their initialisation,
+#   not indifferent.
+# - **Today** one writes the forward pass and calls `loss.backward()`. `torch.autograd` records the
+#   graph during the forward pass, as this lecture's tape does, and lets a node send on its
+#   derivative when all its users have reported; `torch.autograd.gradcheck` is section 7 in one
+#   call, in float64.
 # - **Usual first choices:** `nn.init.kaiming_normal_`, `torch.optim.AdamW`, warm-up and cosine
 #   (`torch.optim.lr_scheduler`); for image nets still often SGD with momentum 0.9.
 #   `F.cross_entropy` takes *logits*.
@@ -1487,10 +1499,10 @@ print("gradcheck:", torch.autograd.gradcheck(lambda x, w: torch.tanh(x @ w.T), (
 # 1. Backpropagation is the chain rule in reverse topological order: each node multiplies what
 #    arrives by its local slope and *adds* it to its arguments.
 # 2. For $Z = XW^\top + \mathbf{1}\mathbf{b}^\top$: $\partial L/\partial W = G^\top X$,
-#    $\partial L/\partial \mathbf{b} = \sum_n G_{n}$, $\partial L/\partial X = GW$; for softmax with
-#    cross-entropy $G = (P - Y)/B$.
-# 3. "It trains" proves nothing. Central differences in float64 with $h \approx 10^{-5}$ do; and the
-#    first loss is $\ln K$.
+#    $\partial L/\partial \mathbf{b} = G^\top \mathbf{1}$, $\partial L/\partial X = GW$; for softmax
+#    with cross-entropy $G = (P - Y)/B$.
+# 3. "It trains" proves nothing. Check a backward pass against central differences in float64 with
+#    $h \approx 10^{-5}$, and the first loss against $\ln K$.
 # 4. Initialise at random, with variance $2/n_\text{in}$ for ReLU, because $s^{20}$ is merciless;
 #    check forward *and* backward. Normalise the inputs.
 # 5. Compare optimisers at equal effective rates: momentum is $1/(1 - \mu)$ times the rate plus a
