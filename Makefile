@@ -75,7 +75,7 @@ verify: install ## references pass, stubs fail, every known mistake is caught
 	@for unit in source/*/; do $(BIN)/autograder verify "$$(basename "$$unit")" || exit 1; done
 
 test-colab: install ## release notebooks, solved, in environments that hold only what Colab holds
-	@$(PYTEST) -n 2 --dist loadgroup --durations=0 tests/colab/colab_runtime.py
+	@$(PYTEST) -n 2 --durations=0 tests/colab/colab_runtime.py
 
 test-pytest: install ## pytest, nbval over the notebooks included
 	@$(PYTEST) -n 2 --durations=10

@@ -160,7 +160,10 @@ def test_forbidden_names_are_found_in_the_syntax_tree():
     assert used_names("from torch.nn.functional import softmax as s", forbids) == ["softmax"]
     assert used_names("torch.relu(x)", forbids) == ["torch.relu"]
     assert used_names("F.relu(x)\nsoftmax = 3\n# torch.relu\n'softmax'", forbids) == []
-    assert used_names("def (", forbids) == []
+    assert used_names("def (", ["aten::x"]) == []
+    for source in ("def (", "x = " + "(" * 5000, "\0"):
+        with pytest.raises(SyntaxError):
+            used_names(source, forbids)
 
 
 def test_a_contract_that_contradicts_itself_is_refused(half):

@@ -1,5 +1,6 @@
 """nbgrader's own tools on the same class: the same marks, export, validation, formgrader."""
 
+import copy
 import csv
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,19 @@ def test_our_command_gives_each_student_what_was_earned(graded):
     assert not graded.failures
     named = [(m.exercise, m.mistake) for m in marks["o'neil jr"].marks if m.mistake]
     assert named == [("schedules", "cosine rises again")]
+
+
+def test_the_demo_sees_every_kind_of_difference(graded):
+    assert list(demo.differences(graded, STUDENTS)) == []
+    wrong = copy.deepcopy(graded)
+    student = next(s for s in wrong.students if s.student == "o'neil jr")
+    mark = next(m for m in student.marks if m.exercise == "schedules")
+    mark.marks, mark.mistake = mark.points, "another"
+    absent = Submission("absent")
+    promised = replace(STUDENTS[1], mistakes={"schedules": "cosine rises again"})
+    found = " | ".join(demo.differences(wrong, [STUDENTS[0], promised, absent]))
+    for words in ("has earned 3", "the gradebook says 3", "taken for 'another'", "absent was not"):
+        assert words in found
 
 
 def test_the_gradebook_holds_these_marks(graded):

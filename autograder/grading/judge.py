@@ -70,7 +70,10 @@ def judge(
         source: the student's cell, searched for what the exercise forbids.
         limit: seconds that one call may take.
     """
-    forbidden = used_names(source or "", exercise.forbids)
+    try:
+        forbidden = used_names(source or "", exercise.forbids)
+    except SyntaxError as error:  # IPython may run it all the same, and nobody has read it
+        return refused(exercise, f"your code is not Python: {error.msg}, line {error.lineno}")
     if forbidden:
         return refused(
             exercise, f"it uses {', '.join(forbidden)}, which this exercise asks you to do without"
@@ -127,14 +130,18 @@ def used_names(source: str, forbids: Sequence[str]) -> list[str]:
     """Which of the forbidden identifiers the syntax tree uses, as attribute or as an imported name.
 
     `softmax` is found in `F.softmax(x)`, `x.softmax(1)` and `from torch import softmax`;
-    `torch.relu` only where it is written so. A source that does not parse uses nothing: it
-    does not run either.
+    `torch.relu` only where it is written so.
+
+    Raises:
+        SyntaxError: something is forbidden and the source cannot be searched for it.
     """
     names = [name for name in forbids if "::" not in name]
+    if not names:
+        return []
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error)) from None
     used: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):

@@ -13,10 +13,10 @@ def show(rows: Sequence[Row], out: Console) -> None:
     """The matrix, one line an exercise, then in words what is wrong and which mutants survive."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("exercise", no_wrap=True)
-    for name in ("reference", "stub", "alternatives", "mistakes", "named", "mutants killed"):
+    for name in ("reference", "stub", "alternatives", "mistakes", "named", "mutants"):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.exercise, *_figures(row))
+        table.add_row(row.exercise.partition("/")[2], *_figures(row))
     out.print(table)
     _show_details(rows, out)
     _show_total(rows, out)

@@ -654,7 +654,7 @@ figure, (left, right_side) = plt.subplots(1, 2, figsize=(7.0, 3.0))
 left.plot(spiral_losses)
 left.axhline(math.log(2), color="grey", linestyle=":", label="knows nothing: ln 2")
 left.set(xlabel="step", ylabel="loss", ylim=(0, None), title="Mean loss of the forty points")
-left.legend(loc="center right")
+left.legend(loc="lower left")
 
 
 def scores(grid: Tensor) -> Tensor:

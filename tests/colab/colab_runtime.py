@@ -5,12 +5,13 @@ versions every few months: `locked` has the course's torch, `newest` the newest.
 package index is used, and only to make the environments from this folder's *.lock.
 """
 
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -89,6 +90,14 @@ def fresh_python(name: str) -> Path:
     return python
 
 
+@pytest.fixture
+def python(name: str) -> Iterator[Path]:
+    """A fresh runtime's interpreter; one test at a time has it, whichever process it runs in."""
+    with (ROOT / ".venv" / f"colab-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield fresh_python(name)
+
+
 def colab(home: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the surroundings of the kernel Colab's; pip has no index from now on."""
     for name in [k for k in os.environ if k.startswith(("PIP_", "UV_", "PYTHON"))]:
@@ -108,19 +117,17 @@ def colab(home: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RUNTIMES]
-)
+@pytest.mark.parametrize("name", RUNTIMES)
 def test_solved_notebook(
     name: str,
     notebook: Path,
+    python: Path,
     wheel: Path,
     kernel: Kernel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = ROOT / "source" / notebook.relative_to(ROOT / "release")
-    python = fresh_python(name)
     before = set(run([python, "-m", "pip", "freeze", "--all"]).splitlines())
     assert before and not any(line.startswith("dlcourse") for line in before)
 
