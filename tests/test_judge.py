@@ -1,5 +1,7 @@
 """The judge against a student's process: right, wrong, forbidden, endless and dying programs."""
 
+import time
+
 import pytest
 import torch
 
@@ -142,6 +144,22 @@ for fd in range(3, 200):
 """
     with server.child() as child, pytest.raises(ChildGone):
         child.run_module(forge, "m", 5)
+
+
+def test_a_child_that_reads_nothing_more_is_gone(server):
+    with server.child() as child:
+        child.run_module(
+            "import signal\nsignal.signal(signal.SIGALRM, lambda *a: time.sleep(60))\n"
+            "import time\nsignal.setitimer(signal.ITIMER_REAL, 0.2)\n",
+            "m",
+            5,
+        )
+        time.sleep(0.5)
+        big = torch.zeros(2**20)
+        start = time.monotonic()
+        with pytest.raises(ChildGone):
+            child.probe(print, (big,), {}, 1.0, [])
+        assert time.monotonic() - start < 5
 
 
 def test_an_interrupted_cell_keeps_its_outputs_and_its_process(server):

@@ -124,6 +124,7 @@ class StudentProcess:
     def __init__(self, server: ForkServer, pid: int, requests: int, replies: int) -> None:
         self._server, self._pid = server, pid
         self._requests, self._replies = requests, replies
+        os.set_blocking(requests, False)
         self._number = 0
         self.alive = True
 
@@ -170,11 +171,16 @@ class StudentProcess:
         if not self.alive:
             raise ChildGone("it had ended before")
         self._number += 1
+        deadline = time.monotonic() + limit
         try:
-            wire.write_frame(self._requests, {**message, "number": self._number}, buffers)
-            return self._reply(time.monotonic() + limit)
+            numbered = {**message, "number": self._number}
+            wire.write_frame(self._requests, numbered, buffers, deadline)
+            return self._reply(deadline)
         except TimedOut:
             raise
+        except wire.WireTimeout:
+            self.close()
+            raise ChildGone("it took no more requests") from None
         except (EOFError, BrokenPipeError, wire.WireError) as error:
             self.close()
             reason = (

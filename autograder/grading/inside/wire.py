@@ -156,12 +156,31 @@ def _unpack_numbers(kind: str, body: Any, buffers: list[bytes]) -> torch.Tensor 
     return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
 
-def write_frame(fd: int, message: Any, buffers: list[bytes] | tuple[bytes, ...] = ()) -> None:
-    """Write one frame to a pipe; blocks while the pipe is full."""
+def write_frame(
+    fd: int,
+    message: Any,
+    buffers: list[bytes] | tuple[bytes, ...] = (),
+    deadline: float | None = None,
+) -> None:
+    """Write one frame to a pipe.
+
+    Args:
+        fd: the writing end; with a deadline it has to be non-blocking.
+        message: anything that JSON can hold.
+        buffers: raw data that follows it.
+        deadline: `time.monotonic()` by which the other side must have taken it; None waits.
+
+    Raises:
+        WireTimeout: the deadline passed.
+    """
     text = json.dumps([message, [len(buffer) for buffer in buffers]]).encode()
     data = b"".join([HEADER.pack(MAGIC, len(text), sum(map(len, buffers))), text, *buffers])
     view = memoryview(data)
     while view:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([], [fd], [], left)[1]:
+                raise WireTimeout
         view = view[os.write(fd, view) :]
 
 
