@@ -76,6 +76,15 @@ def test_each_mistake_loses_marks_and_is_named(half, server):
         assert diagnose(half, verdict) == {"mistake": mistake.name, "hint": mistake.hint}
 
 
+def test_a_mistake_that_gives_no_plain_data_can_be_named(half, server):
+    half.mistake("gives a set", "Return a tensor.", edit=("torch.relu(x) / 2", "{1}"))
+    diagnose = Diagnostician(server)
+    verdict = judge_source(half, half.mistakes[-1].source, server)
+    assert (diagnose(half, verdict) or {})["mistake"] == "gives a set"
+    verdict = judge_source(half, "def half(x): return [{1}, 2]", server)
+    assert diagnose(half, verdict) is None
+
+
 def test_an_unknown_mistake_is_not_given_a_name(half, server):
     verdict = judge_source(half, "import torch\ndef half(x): return torch.relu(x) / 7\n", server)
     assert verdict.marks == 0 and Diagnostician(server)(half, verdict) is None
