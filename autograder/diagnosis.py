@@ -37,9 +37,9 @@ class Diagnostician:
         and of those that explain equally many the one that agrees with the student on the most
         checks altogether.
         """
-        if verdict.marks == verdict.points or not verdict.records:
-            return None
         failed = [name for name, record in verdict.records.items() if record.failure]
+        if all(is_generic(verdict.records[name]) for name in failed):
+            return None
         best, best_rank = None, (0, 0)
         for name, (hint, records) in self._known(exercise).items():
             same = [
@@ -53,7 +53,11 @@ class Diagnostician:
         return best
 
 
+def is_generic(record: Record) -> bool:
+    """True if the code raised what any unfinished program raises."""
+    return any(entry[0] == "raised" and entry[1] in GENERIC for entry in record.entries)
+
+
 def alike(record: Record, other: Record | None) -> bool:
     """True if both checks saw the same, and that says something about the code."""
-    generic = any(entry[0] == "raised" and entry[1] in GENERIC for entry in record.entries)
-    return other is not None and not generic and record.matches(other)
+    return other is not None and not is_generic(record) and record.matches(other)

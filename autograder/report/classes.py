@@ -19,8 +19,9 @@ def show(graded: GradedClass, out: Console) -> None:
     for failure in graded.failures:
         out.print(f"not graded: {failure}", style="red", markup=False, soft_wrap=True)
     count = len(graded.students)
+    plural = "" if count == 1 else "s"
     out.print(
-        f"{count} submissions in {graded.seconds:.0f} s; gradebook {graded.gradebook}",
+        f"{count} submission{plural} in {graded.seconds:.0f} s; gradebook {graded.gradebook}",
         soft_wrap=True,
     )
 

@@ -57,7 +57,8 @@ def _show_total(rows: Sequence[Row], out: Console) -> None:
     killed = sum(row.mutants["killed"] for row in rows)
     total = sum(row.mutants["total"] for row in rows)
     out.print(
-        f"{len(rows)} exercises: {caught} of {len(mistakes)} mistakes caught, {named} named,"
+        f"{len(rows)} exercise{'' if len(rows) == 1 else 's'}:"
+        f" {caught} of {len(mistakes)} mistakes caught, {named} named,"
         f" {killed} of {total} mutants killed"
     )
 
