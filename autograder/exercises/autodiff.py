@@ -7,6 +7,8 @@ numbers and its local gradients; parents have smaller numbers than their childre
 
 import itertools
 import math
+import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # replacements run in the namespace of the reference
     )
 
 UNIT, NOTEBOOK = "01_backprop", "autodiff"
+# For float64: what any way of computing reaches, and no detour through float32 does.
+exactly = partial(expect, rtol=1e-9, atol=1e-12, dtype=True)
 AUTOGRAD = ("autograd", "backward", "requires_grad", "requires_grad_", "vjp", "jacrev", "func")
 
 
@@ -44,6 +48,7 @@ def combine(student, name, a, b):
 def parents_of(student, name, a, b):
     """Which of the two inputs the parents are, by identity, and what the inputs are afterwards."""
     inputs = [student.Value(a), student.Value(b)]
+    inputs[0].grad, inputs[1].grad = 0.5, -0.25
     result = getattr(student, name)(*inputs)
     places = [[parent is known for known in inputs].index(True) for parent in result.parents]
     return {"parents": places, "inputs": [[v.data, v.grad, len(v.parents)] for v in inputs]}
@@ -59,14 +64,14 @@ def square(student, name, a):
 
 @ex.check("the sum and its local gradients", points=0.5)
 def _(student):
-    for a, b in [(2.0, 5.0), (-1.5, 0.25), (0.0, -3.0)]:
+    for a, b in [(2.0, 5.0), (-1.5, 0.25), (0.0, -3.0), (4.0, 0.0)]:
         got = student.run(combine, "add", a, b)
         expect(got, {"data": a + b, "local gradients": [1.0, 1.0]}, f"add of {a:g} and {b:g}")
 
 
 @ex.check("the product and its local gradients", points=0.5)
 def _(student):
-    for a, b in [(2.0, 5.0), (-1.5, 0.25), (0.0, -3.0)]:
+    for a, b in [(2.0, 5.0), (-1.5, 0.25), (0.0, -3.0), (4.0, 0.0), (1.0, 6.0), (7.0, 1.0)]:
         got = student.run(combine, "multiply", a, b)
         expect(got, {"data": a * b, "local gradients": [b, a]}, f"multiply of {a:g} and {b:g}")
 
@@ -77,9 +82,10 @@ def _(student):
         got = student.run(square, name, 3.0)
         want = {"same": [True, True], "data": data, "local gradients": [local, local]}
         expect(got, want, f"{name} of a value with itself")
-        got = student.run(parents_of, name, 2.0, 7.0)
-        want = {"parents": [0, 1], "inputs": [[2.0, 0.0, 0], [7.0, 0.0, 0]]}
-        expect(got, want, f"parents and inputs of {name}")
+        for a, b in [(2.0, 7.0), (2.0, 0.0), (0.0, 7.0), (1.0, 1.0)]:
+            got = student.run(parents_of, name, a, b)
+            want = {"parents": [0, 1], "inputs": [[a, 0.5, 0], [b, -0.25, 0]]}
+            expect(got, want, f"parents and inputs of {name}, {a:g} and {b:g}")
 
 
 ex.mistake(
@@ -136,6 +142,22 @@ def _(a, b):
     return a
 
 
+ex.mistake(
+    "a + 0 is a",
+    "The sum is a new node even if one term is 0: a zero today is another number after the next "
+    "step.",
+    edit=("return Value(a.data + b.data,", "return a if b.data == 0 else Value(a.data + b.data,"),
+)
+ex.mistake(
+    "resets the inputs' gradients",
+    "Building the graph leaves `grad` alone: the inputs may hold gradients that are still needed.",
+    edit=(
+        "    return Value(a.data + b.data,",
+        "    a.grad = b.grad = 0.0\n    return Value(a.data + b.data,",
+    ),
+)
+
+
 ex.alternative("integers and lists", edit=("(a, b), (1.0, 1.0)", "[a, b], [1, 1]"))
 
 
@@ -175,10 +197,10 @@ def _(student):
 
 @ex.check("exp and log", points=0.5)
 def _(student):
-    for a in (0.3, 2.0, -1.7, 0.0):
+    for a in (0.3, 2.0, -1.7, 0.0, 200.0, 700.0):
         want = [[True], math.exp(a), math.exp(a)]
         expect(student.run(apply, "exp", a), want, f"exp of {a:g}")
-    for a in (0.3, 2.0, 40.0, 1.0):
+    for a in (0.3, 2.0, 40.0, 1.0, 1e-6):
         want = [[True], math.log(a), 1 / a]
         expect(student.run(apply, "log", a), want, f"log of {a:g}")
 
@@ -192,7 +214,8 @@ def _(student):
 
 @ex.check("relu and its derivative, 0 at 0", points=0.5)
 def _(student):
-    for a, slope in [(3.0, 1.0), (0.5, 1.0), (-0.5, 0.0), (-4.0, 0.0), (0.0, 0.0)]:
+    cases = [(3.0, 1.0), (0.5, 1.0), (-0.5, 0.0), (-4.0, 0.0), (0.0, 0.0)]
+    for a, slope in [*cases, (1e-12, 1.0), (-1e-12, 0.0)]:
         expect(student.run(apply, "relu", a), [[True], max(0.0, a), slope], f"relu of {a:g}")
 
 
@@ -256,6 +279,11 @@ ex.mistake(
     "A ReLU is exactly 0 for negative inputs, and so is its derivative.",
     edit=[("max(0.0, a.data)", "max(0.01 * a.data, a.data)"), ("else 0.0", "else 0.01")],
 )
+ex.mistake(
+    "exp clipped",
+    "e^a is a float up to a = 709: nothing is to be clipped.",
+    edit=("math.exp(a.data)", "math.exp(min(a.data, 88.0))"),
+)
 
 
 ex.equivalent(
@@ -307,6 +335,22 @@ def order_of(student, graph, root):
     nodes = build(student, graph)
     numbers = {id(node): number for number, node in enumerate(nodes)}
     return [numbers.get(id(node), -1) for node in student.topological_order(nodes[root])]
+
+
+def orders_of(student, graphs):
+    """The orders of many graphs, each from its last node."""
+    return [order_of(student, graph, len(graph) - 1) for graph in graphs]
+
+
+def small_graphs(count: int) -> list[Graph]:
+    """Random graphs of four to nine nodes: each has one or two parents among all before it."""
+    draw = random.Random(0)
+
+    def node(number: int) -> tuple[list[int], list[float]]:
+        parents = draw.choices(range(number), k=draw.choice([1, 2, 2])) if number else []
+        return parents, [1.0] * len(parents)
+
+    return [[node(number) for number in range(draw.randint(4, 9))] for _ in range(count)]
 
 
 def random_graph(size: int) -> Graph:
@@ -368,6 +412,19 @@ def _(student):
         require(
             is_in_order(order, graph, root), "a node stands before one of its parents", got=order
         )
+    graphs = small_graphs(300)
+    orders = student.run(orders_of, graphs)
+    wrong = [
+        [graph, order]
+        for graph, order in zip(graphs, orders, strict=True)
+        if not is_in_order(order, graph, len(graph) - 1)
+    ]
+    found = "no" if not wrong else f"for the parents {[parents for parents, _ in wrong[0][0]]}, a"
+    require(
+        not wrong,
+        f"{found} node stands before one of its parents",
+        got=[len(wrong), [order for _, order in wrong[:3]]],
+    )
 
 
 @ex.check("5,000 nodes in a chain, 65,536 paths through 16 diamonds", points=1)
@@ -421,6 +478,29 @@ def _(root):
                 seen.add(parent)
                 order.append(parent)
     return order[::-1]
+
+
+@ex.mistake(
+    "breadth first, repaired once",
+    "Each exchange can put another node before its parents: a topological order is found by depth "
+    "first, or by counting.",
+)
+def _(root):
+    order, seen = [root], {root}
+    for node in order:
+        for parent in node.parents:
+            if parent not in seen:
+                seen.add(parent)
+                order.append(parent)
+    order.reverse()
+    place = {node: number for number, node in enumerate(order)}
+    for node in list(order):
+        for parent in node.parents:
+            if place[parent] > place[node]:
+                i, j = place[parent], place[node]
+                order[i], order[j] = order[j], order[i]
+                place[order[i]], place[order[j]] = i, j
+    return order
 
 
 @ex.mistake(
@@ -573,6 +653,11 @@ def _(student):
         both = true_gradients(graph, middle, first)
         got = student.run(gradients_of, graph, [last, middle], 7.0)
         expect(got, both, "gradients after a call for another root")
+    # x, y, q = 2x, relu(q) where it is off, 3y; the sum of the last two in either order
+    off: Graph = [([], []), ([], []), ([0], [2.0]), ([2], [0.0]), ([1], [3.0])]
+    for parents in ([3, 4], [4, 3]):
+        got = student.run(gradients_of, [*off, (parents, [1.0, 1.0])], [5], 7.0)
+        expect(got, [0.0, 3.0, 0.0, 1.0, 1.0, 1.0], "gradients behind a ReLU that is off")
 
 
 @ex.check("5,000 nodes deep", points=0.5)
@@ -641,6 +726,60 @@ ex.mistake(
         "for parent in dict.fromkeys(node.parents):\n            i = node.parents.index(parent)",
     ),
 )
+
+
+ex.mistake(
+    "a parent's first place for all its places",
+    "`parents.index` finds the first place only: where a parent stands twice, each place has its "
+    "own local gradient.",
+    edit=("node.local_gradients[i]", "node.local_gradients[node.parents.index(parent)]"),
+)
+ex.mistake(
+    "stops at the first gradient that is 0",
+    "A node whose gradient is 0 has nothing to hand on, but others that come later do: go on.",
+    edit=(
+        "    for node in reversed(order):\n",
+        "    for node in reversed(order):\n        if node.grad == 0.0:\n            break\n",
+    ),
+)
+
+
+@ex.mistake(
+    "local gradients of 0 skipped, and with them the reset",
+    "Behind a local gradient of 0 the gradient is 0, not what an earlier call has left there: "
+    "reset all nodes first.",
+)
+def _(root):
+    root.grad, fresh = 1.0, {root}
+    for node in reversed(topological_order(root)):
+        for parent, local_gradient in zip(node.parents, node.local_gradients, strict=True):
+            if local_gradient == 0:
+                continue
+            if parent not in fresh:
+                parent.grad = 0.0
+                fresh.add(parent)
+            parent.grad += node.grad * local_gradient
+
+
+@ex.mistake(
+    "in the order of a stack search",
+    "The order in which a stack gives out nodes is no topological order: a node may come up before "
+    "all that use it.",
+)
+def _(root):
+    order, seen, stack = [], set(), [root]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            order.append(node)
+            stack.extend(node.parents)
+    for node in order:
+        node.grad = 0.0
+    root.grad = 1.0
+    for node in order:
+        for parent, local_gradient in zip(node.parents, node.local_gradients, strict=True):
+            parent.grad += node.grad * local_gradient
 
 
 @ex.mistake(
@@ -731,7 +870,7 @@ ex = linear = Exercise(
 
 # Rows, inputs, outputs. Equal ones first: there a transposed product has the right shape and wrong
 # numbers, by which the mistake is known.
-SIZES = [(3, 3, 3), (5, 4, 3), (1, 2, 6)]
+SIZES = [(3, 3, 3), (5, 4, 3), (1, 2, 6), (4, 2, 1), (1, 3, 1)]
 
 
 def true_linear(grad, x, weight):
@@ -746,44 +885,55 @@ def linear_cases():
     return [(torch.randn(b, m), torch.randn(b, d), torch.randn(m, d)) for b, d, m in SIZES]
 
 
+def lists(student, name, *args):
+    """The results as nested lists, of which the depth tells (M,) from a 0-d tensor."""
+    results = getattr(student, name)(*args)
+    if isinstance(results, torch.Tensor):
+        return results.tolist()
+    return [result.tolist() for result in results]
+
+
 @ex.check("forward", points=0.5)
 def _(student):
     for _, x, weight in linear_cases():
         bias = torch.randn(len(weight))
-        got = student.linear_forward(x, weight, bias)
+        got = student.run(lists, "linear_forward", x, weight, bias)
         expect(got, F.linear(x, weight, bias), f"output for x {tuple(x.shape)}")
 
 
 @ex.check("gradient by the input", points=0.5)
 def _(student):
     for case in linear_cases():
-        expect(student.linear_backward(*case)[0], true_linear(*case)[0], "dx")
+        got = student.run(lists, "linear_backward", *case)[0]
+        expect(got, true_linear(*case)[0], "dx")
 
 
 @ex.check("gradient by the weight", points=1)
 def _(student):
     for case in linear_cases():
-        expect(student.linear_backward(*case)[1], true_linear(*case)[1], "dweight")
+        got = student.run(lists, "linear_backward", *case)[1]
+        expect(got, true_linear(*case)[1], "dweight")
 
 
 @ex.check("gradient by the bias", points=0.5)
 def _(student):
     for case in linear_cases():
-        expect(student.linear_backward(*case)[2], true_linear(*case)[2], "dbias")
+        got = student.run(lists, "linear_backward", *case)[2]
+        expect(got, true_linear(*case)[2], "dbias")
 
 
 @ex.check("float64 stays float64, arguments stay as they are", points=0.5)
 def _(student):
     grad, x, weight = (tensor.double() for tensor in linear_cases()[1])
     bias = torch.randn(3, dtype=torch.float64)
-    expect(student.linear_forward(x, weight, bias), F.linear(x, weight, bias), "output", dtype=True)
+    exactly(student.linear_forward(x, weight, bias), F.linear(x, weight, bias), "output")
     for got, want, what in zip(
         student.linear_backward(grad, x, weight),
         true_linear(grad, x, weight),
         ("dx", "dweight", "dbias"),
         strict=True,
     ):
-        expect(got, want, what, dtype=True)
+        exactly(got, want, what)
     same = [
         student.run(probes.unchanged, "linear_forward", x, weight, bias),
         student.run(probes.unchanged, "linear_backward", grad, x, weight),
@@ -839,6 +989,18 @@ ex.mistake(
     edit=("grad.sum(0)", "grad.sum(0, keepdim=True)"),
 )
 ex.mistake(
+    "dbias squeezed",
+    "squeeze() drops every axis of length 1, the layer's single output too: dbias is (M,), also "
+    "for M = 1.",
+    edit=("grad.sum(0)", "grad.sum(0).squeeze()"),
+)
+ex.mistake(
+    "forward in float32",
+    "float64 goes in, so the sums have to be taken in float64: a float32 on the way loses half of "
+    "the digits.",
+    edit=("x @ weight.T + bias", "(x.float() @ weight.float().T + bias.float()).to(x.dtype)"),
+)
+ex.mistake(
     "dweight before dx",
     "The order is: by x, by weight, by bias.",
     edit=("grad @ weight, grad.T @ x,", "grad.T @ x, grad @ weight,"),
@@ -888,7 +1050,7 @@ def check_activation(student, name, function):
         (want,) = torch.autograd.grad(y, x, grad)
         second = (x if name == "relu_backward" else y).detach()
         got = getattr(student, name)(grad, second)
-        expect(got, want, f"gradient of shape {shape}", dtype=True)
+        exactly(got, want, f"gradient of shape {shape}")
     same = student.run(probes.unchanged, name, grad, second)
     require(same, "an argument was changed", got=same)
 
@@ -896,20 +1058,28 @@ def check_activation(student, name, function):
 @ex.check("relu", points=1)
 def _(student):
     check_activation(student, "relu_backward", torch.relu)
-    x = torch.tensor([0.0, -0.0, 0.3, -0.3])
+    x = torch.tensor([0.0, -0.0, 0.3, -0.3, 0.01, 1e-6, 1e-12, -1e-12])
     for sign in (1.0, -1.0):
-        got = student.relu_backward(sign * torch.tensor([5.0, 6.0, 7.0, 8.0]), x)
-        expect(got, [0.0, 0.0, sign * 7.0, 0.0], "gradient at and near 0")
+        got = student.relu_backward(sign * torch.arange(5.0, 13.0), x)
+        want = sign * torch.tensor([0.0, 0.0, 7.0, 0.0, 9.0, 10.0, 11.0, 0.0])
+        expect(got, want, "gradient at and near 0")
 
 
 @ex.check("sigmoid, from its output", points=0.5)
 def _(student):
     check_activation(student, "sigmoid_backward", torch.sigmoid)
+    y = torch.tensor([0.0, 1.0, 1e-6, 1e-3, 1 - 1e-6, 0.5], dtype=torch.float64)
+    got = student.sigmoid_backward(torch.full_like(y, 1e6), y)
+    want = [0.0, 0.0, 1 - 1e-6, 999.0, 1 - 1e-6, 0.25e6]
+    expect(got, want, "gradient at and near outputs of 0 and 1")
 
 
 @ex.check("tanh, from its output", points=0.5)
 def _(student):
     check_activation(student, "tanh_backward", torch.tanh)
+    y = torch.tensor([-1.0, 1.0, 0.0, 1 - 1e-6, 1e-6 - 1], dtype=torch.float64)
+    got = student.tanh_backward(torch.full_like(y, 1e6), y)
+    expect(got, [0.0, 0.0, 1e6, 2 - 1e-6, 2 - 1e-6], "gradient at and near outputs of -1 and 1")
 
 
 ex.mistake(
@@ -941,6 +1111,26 @@ ex.mistake(
     "relu writes into the gradient",
     "The gradient belongs to somebody else: make a new tensor.",
     edit=("return grad * (x > 0)", "grad[x <= 0] = 0\n    return grad"),
+)
+ex.mistake(
+    "relu with a threshold",
+    "A small positive input is on like a large one: compare with 0.",
+    edit=("x > 0", "x > 1e-3"),
+)
+ex.mistake(
+    "relu's mask as a quotient",
+    "A constant in the denominator falsifies the slope of small inputs: compare with 0.",
+    edit=("grad * (x > 0)", "grad * x.clamp(min=0) / (x.abs() + 1e-7)"),
+)
+ex.mistake(
+    "sigmoid's output clamped",
+    "An output of 0 or 1 is allowed, and there the derivative is 0: nothing is to be clamped.",
+    edit=("grad * y * (1 - y)", "grad * y.clamp(1e-4, 1 - 1e-4) * (1 - y.clamp(1e-4, 1 - 1e-4))"),
+)
+ex.mistake(
+    "tanh in float32",
+    "float64 goes in, so compute in float64: a float32 on the way loses half of the digits.",
+    edit=("grad * (1 - y**2)", "(grad.float() * (1 - y.float() ** 2)).to(grad.dtype)"),
 )
 ex.mistake(
     "sigmoid of the output once more",
@@ -999,7 +1189,7 @@ ex = softmax_cross_entropy_ = Exercise(
     unit=UNIT,
     notebook=NOTEBOOK,
     forbids=(
-        *("softmax", "log_softmax", "cross_entropy", "nll_loss", "CrossEntropyLoss", "LogSoftmax"),
+        *("softmax", "log_softmax", "cross_entropy", "CrossEntropyLoss", "LogSoftmax"),
         *("aten::_softmax", "aten::_log_softmax", *AUTOGRAD),
     ),
 )
@@ -1025,6 +1215,12 @@ def _(student):
         expect(
             loss, true_cross_entropy(logits, labels)[0], f"loss for logits {tuple(logits.shape)}"
         )
+    # The loss of a sure and right answer is small, not 0, and no constant may hide it.
+    for label in (0, 1):
+        logits = torch.full((1, 2), 1.0, dtype=torch.float64)
+        logits[0, label] = 21.0
+        loss, _ = student.softmax_cross_entropy(logits, torch.tensor([label]))
+        expect(loss, math.log1p(math.exp(-20)), "loss of logits that differ by 20", atol=1e-12)
 
 
 @ex.check("the gradient by the logits", points=1)
@@ -1040,12 +1236,12 @@ def _(student):
 def _(student):
     rows = [[1000.0, 0.0, -1000.0], [-3000.0, -3001.0, -3003.0], [0.5, 0.0, 200.0]]
     # float64: near -3000 a float32 is known to 1e-4 only, and a right logsumexp would lose marks.
-    logits = torch.tensor(rows, dtype=torch.float64)
-    for labels in (torch.tensor([1, 0, 2]), torch.tensor([0, 2, 0]), torch.tensor([2, 1, 1])):
+    logits = torch.tensor([*rows, [0.0, 1e6, -1e6]], dtype=torch.float64)
+    for labels in torch.tensor([[1, 0, 2, 1], [0, 2, 0, 1], [2, 1, 1, 0]]):
         loss, dlogits = student.softmax_cross_entropy(logits, labels)
         true_loss, true_dlogits = true_cross_entropy(logits, labels)
         expect(loss, true_loss, "loss of large logits")
-        expect(dlogits, true_dlogits, "gradient of large logits")
+        expect(dlogits, true_dlogits, "gradient of large logits", atol=1e-9)
 
 
 @ex.check("float64 stays float64, arguments stay as they are", points=0.5)
@@ -1054,7 +1250,7 @@ def _(student):
     got = student.softmax_cross_entropy(logits, labels)
     want = true_cross_entropy(logits, labels)
     for value, wanted, what in zip(got, want, ("loss", "gradient"), strict=True):
-        expect(value, wanted, f"float64 {what}", dtype=True)
+        exactly(value, wanted, f"float64 {what}")
     same = student.run(probes.unchanged, "softmax_cross_entropy", logits, labels)
     require(same, "an argument was changed", got=same)
 
@@ -1087,6 +1283,27 @@ ex.mistake(
         "log_p = shifted - shifted.exp().sum(dim=1, keepdim=True).log()",
         "log_p = (shifted.exp() / shifted.exp().sum(dim=1, keepdim=True) + 1e-9).log()",
     ),
+)
+ex.mistake(
+    "a small constant beside the sum",
+    "The sum is at least 1, so its logarithm needs no help; the constant falsifies small losses.",
+    edit=("keepdim=True).log()", "keepdim=True).add(1e-7).log()"),
+)
+ex.mistake(
+    "logits clamped",
+    "A row may hold any number: subtract its maximum and nothing overflows.",
+    edit=("shifted = logits - ", "logits = logits.clamp(-1e4, 1e4)\n    shifted = logits - "),
+)
+ex.mistake(
+    "computed in float32",
+    "float64 goes in, so compute in float64: a float32 on the way loses half of the digits.",
+    edit=[
+        (
+            "shifted = logits - ",
+            "logits, wide = logits.float(), logits.dtype\n    shifted = logits - ",
+        ),
+        ("return loss, dlogits", "return loss.to(wide), dlogits.to(wide)"),
+    ],
 )
 ex.mistake(
     "summed, not averaged",
@@ -1150,6 +1367,13 @@ def _(logits, labels):
     return -log_p[rows, labels].mean(), dlogits.div_(len(rows))
 
 
+@ex.alternative("nll_loss of one's own log-probabilities")
+def _(logits, labels):
+    log_p = logits - torch.logsumexp(logits, 1, keepdim=True)
+    one_hot = F.one_hot(labels, logits.shape[1])
+    return [F.nll_loss(log_p, labels), (log_p.exp() - one_hot) / logits.shape[0]]
+
+
 @ex.alternative("example by example")
 def _(logits, labels):
     losses, rows = [], []
@@ -1202,7 +1426,7 @@ def _(student):
     x = torch.randn(4, dtype=torch.float64)
     for kind, h in [("coupled", 0.5), ("coupled", 0.125), ("float", 0.25)]:
         got = student.run(differences, kind, x, h)["gradient"]
-        expect(got, true_differences(x, h), f"gradient of cubes, h = {h}", dtype=True)
+        exactly(got, true_differences(x, h), f"gradient of cubes, h = {h}")
     got = student.run(differences, "sine", x)["gradient"]
     expect(got, x.cos(), "gradient of the sine, h by default")
     got = student.run(differences, "steep", 0 * x)["gradient"]
@@ -1275,6 +1499,15 @@ ex.mistake(
     "float32 inside",
     "In float32 the difference of two nearly equal numbers is mostly rounding: stay in float64.",
     edit=("(f(x + step) - f(x - step))", "(f((x + step).float()) - f((x - step).float()))"),
+)
+ex.mistake(
+    "stored in float32",
+    "x is float64 and so is its gradient: `torch.zeros(x.shape)` is float32 and rounds what you "
+    "write into it.",
+    edit=[
+        ("torch.empty_like(x)", "torch.zeros(x.shape)"),
+        ("return gradient", "return gradient.double()"),
+    ],
 )
 
 
@@ -1421,9 +1654,9 @@ def _(student):
 def _(student):
     case = mlp_case((3, 4, 2))
     (loss, gradients), (true_loss, true_gradients) = student.mlp_gradients(*case), true_mlp(*case)
-    expect(loss, true_loss, "loss in float64", dtype=True)
+    exactly(loss, true_loss, "loss in float64")
     for got, want in zip(gradients, true_gradients, strict=True):
-        expect(list(got), list(want), "gradients in float64", dtype=True)
+        exactly(list(got), list(want), "gradients in float64")
     same = student.run(probes.unchanged, "mlp_gradients", *case)
     require(same, "an argument was changed", got=same)
 
@@ -1455,6 +1688,27 @@ ex.mistake(
     "ReLU masks by the layer's input",
     "The ReLU stands behind the layer: its input is the layer's output.",
     edit=("relu_backward(grad, outputs[layer])", "relu_backward(grad, inputs[layer])"),
+)
+ex.mistake(
+    "the first layer's mask for all",
+    "Each ReLU has its own mask: where its own input was positive.",
+    edit=("relu_backward(grad, outputs[layer])", "relu_backward(grad, outputs[0])"),
+)
+ex.mistake(
+    "the next layer's mask",
+    "The gradient that a layer receives passes the ReLU behind it, whose input is that layer's "
+    "own output.",
+    edit=("relu_backward(grad, outputs[layer])", "relu_backward(grad, outputs[layer + 1])"),
+)
+ex.mistake(
+    "gradients of the sum beside the mean loss",
+    "The loss is a mean over the batch, so all gradients carry 1/B.",
+    edit=("    gradients = []\n", "    grad, gradients = grad * len(x), []\n"),
+)
+ex.mistake(
+    "biases averaged over the batch",
+    "The loss has divided by B already: dbias is the sum over rows.",
+    edit=("(dweight, dbias)", "(dweight, dbias / len(x))"),
 )
 ex.mistake(
     "ReLU masks the logits' gradient too",

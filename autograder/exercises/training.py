@@ -73,7 +73,7 @@ ex.mistake(
 )
 ex.mistake(
     "leaves out the last layer",
-    "S + 1 widths make S layers; the last one goes to the outputs.",
+    "d + 1 widths make d layers; the last one goes to the outputs.",
     edit=("pairwise(sizes)", "pairwise(sizes[:-1])"),
 )
 
@@ -142,6 +142,12 @@ def _(student):
     new_train, new_other = student.standardize(train, other)
     expect(new_train, standardized(train, other)[0], "train")
     expect(new_other, standardized(train, other)[1], "other")
+    train = torch.stack([torch.arange(6.0), torch.full((6,), 2.0)], dim=1).double()
+    train[:, 0] *= 1e-7  # hardly changes, but does
+    got = student.standardize(train, train[:1] + 1e-6)
+    desired = standardized(train, train[:1] + 1e-6)
+    expect(got[0], desired[0], "train, a feature of deviation 1.7e-7")
+    expect(got[1], desired[1], "other, a feature of deviation 1.7e-7")
 
 
 @ex.check("float32 features far from zero", points=0.5)
@@ -225,6 +231,11 @@ ex.mistake(
     "a small number in place of zero",
     "Dividing by 1e-8 makes a constant feature explode when it is not constant in the other split.",
     edit=("torch.where(std == 0, 1.0, std)", "std + 1e-8"),
+)
+ex.mistake(
+    "small deviations replaced by 1",
+    "Only a constant feature is divided by 1; a small deviation is a deviation: compare with 0.",
+    edit=("torch.where(std == 0, ", "torch.where(std < 1e-6, "),
 )
 ex.mistake(
     "does not centre the other split",
@@ -312,6 +323,13 @@ ex = activations = Exercise(
 LARGE = [-1000.0, -200.0, -90.0, -30.0, 30.0, 90.0, 200.0, 1000.0]
 
 
+def expect_precise(got: Tensor, want: Tensor, what: str) -> None:
+    """To the precision that the exercise states for the dtype."""
+    # exp(x) - 1 near 0 loses relative precision, not absolute: the small atol is within its reach.
+    rtol, atol = (1e-9, 1e-12) if want.dtype == torch.float64 else (1e-4, 1e-6)
+    expect(got, want, f"{what}, {want.dtype}", rtol=rtol, atol=atol)
+
+
 def around_zero() -> Tensor:
     """Both signs, zeros, and not square."""
     return torch.cat([2 * torch.randn(3, 4), torch.tensor([[0.0], [-1e-3], [2.0]])], dim=1)
@@ -325,9 +343,9 @@ def _(student):
 
 @ex.check("sigmoid and tanh", points=1)
 def _(student):
-    x = around_zero()
-    expect(student.sigmoid(x), torch.sigmoid(x), "sigmoid")
-    expect(student.tanh(x), torch.tanh(x), "tanh")
+    for x in [around_zero(), around_zero().double()]:
+        expect_precise(student.sigmoid(x), torch.sigmoid(x), "sigmoid")
+        expect_precise(student.tanh(x), torch.tanh(x), "tanh")
 
 
 @ex.check("ReLU and leaky ReLU", points=0.5)
@@ -349,16 +367,17 @@ def _(student):
     expect(student.elu(x), F.elu(x), "elu with the default alpha")
     for alpha in [0.5, 3.0]:
         expect(student.elu(x, alpha=alpha), F.elu(x, alpha), f"elu with alpha {alpha}")
+    expect_precise(student.elu(x.double()), F.elu(x.double()), "elu")
 
 
 @ex.check("right and finite for |x| up to 1000", points=1)
 def _(student):
     for dtype in [torch.float32, torch.float64]:
-        x = torch.tensor(LARGE, dtype=dtype)
-        expect(student.sigmoid(x), torch.sigmoid(x), f"sigmoid, {dtype}")
-        expect(student.tanh(x), torch.tanh(x), f"tanh, {dtype}")
-        expect(student.elu(x, alpha=2.0), F.elu(x, 2.0), f"elu, {dtype}")
-        expect(student.relu(x), F.relu(x), f"relu, {dtype}")
+        x = torch.tensor([*LARGE, -12.0, 12.0], dtype=dtype)
+        expect_precise(student.sigmoid(x), torch.sigmoid(x), "sigmoid")
+        expect_precise(student.tanh(x), torch.tanh(x), "tanh")
+        expect_precise(student.elu(x, alpha=2.0), F.elu(x, 2.0), "elu")
+        expect_precise(student.relu(x), F.relu(x), "relu")
 
 
 @ex.check("shape and dtype are kept, the argument is not modified", points=0.5)
@@ -420,6 +439,18 @@ ex.mistake(
     edit=("2 * sigmoid(2 * x) - 1", "2 * sigmoid(x) - 1"),
 )
 ex.mistake(
+    "sigmoid in float32",
+    "A float64 argument is computed in float64: rounding to float32 on the way loses digits.",
+    replaces="sigmoid",
+    edit=("torch.exp(-x.abs())", "torch.exp(-x.abs().float()).to(x.dtype)"),
+)
+ex.mistake(
+    "tanh limited too early",
+    "In float64 tanh(7) is 1 - 1.7e-6: a limit must lie where the result is 1 to the last digit.",
+    replaces="tanh",
+    edit=("sigmoid(2 * x) - 1", "sigmoid(2 * x.clamp(-7, 7)) - 1"),
+)
+ex.mistake(
     "ReLU in place",
     "clamp_ writes into the caller's tensor.",
     edit=("x.clamp(min=0)", "x.clamp_(min=0)"),
@@ -448,6 +479,11 @@ ex.mistake(
     "ELU: alpha multiplies the exponential only",
     "alpha multiplies the whole bracket: alpha * (exp(x) - 1) is 0 at 0.",
     edit=("alpha * (torch.exp(x) - 1)", "alpha * torch.exp(x) - 1"),
+)
+ex.mistake(
+    "ELU limited too early",
+    "exp of a large negative number does no harm, it is 0; at -10 it is still 4.5e-5.",
+    edit=("(torch.exp(x) - 1)", "(torch.exp(x.clamp(min=-10)) - 1)"),
 )
 ex.mistake(
     "ELU by masks: zero times infinity",
@@ -783,17 +819,24 @@ def streams(student, name: str) -> dict[str, bool]:
     """A probe: where the random numbers come from."""
     before = torch.get_rng_state()
     first, again, other = (draw(student, name, 6, 5, seed=seed) for seed in [1, 1, 2])
+    generator = torch.Generator().manual_seed(1)
+    in_turn = [getattr(student, name)(6, 5, generator=generator) for _ in range(2)]
     untouched = torch.equal(before, torch.get_rng_state())
     by_default = []
     for seed in [3, 3, 4]:
         torch.manual_seed(seed)
         by_default.append(getattr(student, name)(6, 5))
+    next_by_default = getattr(student, name)(6, 5)
     return {
         "the same seed gives the same matrix": torch.equal(first, again),
         "another seed gives another matrix": not torch.equal(first, other),
+        "a second call gives another matrix": not torch.equal(*in_turn),
         "the global generator is left alone": untouched,
         "without generator the global one counts": torch.equal(by_default[0], by_default[1])
         and not torch.equal(by_default[0], by_default[2]),
+        "without generator a second call gives another matrix": not torch.equal(
+            by_default[2], next_by_default
+        ),
         "float32": first.dtype == torch.float32 == by_default[0].dtype,
     }
 
@@ -891,6 +934,9 @@ ex.mistake(
 )
 
 
+FRESH = "torch.Generator().manual_seed(generator.initial_seed())"
+
+
 @ex.mistake(
     "He seeds itself",
     "A function that sets the seed gives all layers the same numbers: that is the caller's.",
@@ -901,6 +947,16 @@ def _(fan_in, fan_out, slope=0.0, generator=None):
     return math.sqrt(2 / ((1 + slope**2) * fan_in)) * torch.randn(
         fan_out, fan_in, generator=generator
     )
+
+
+ex.mistake(
+    "starts the generator anew at each call",
+    "A generator goes on where it stopped: seeded again, it gives all layers the same numbers.",
+    edit=[
+        (f"    {name} = ", f"    generator = generator and {FRESH}\n    {name} = ")
+        for name in ["bound", "std"]
+    ],
+)
 
 
 ex.equivalent(
@@ -974,14 +1030,27 @@ def torch_walk(
 
 
 def compare(
-    student, name: str, optimiser: type[optim.Optimizer], scale: float = 1.0, **options
+    student,
+    name: str,
+    optimiser: type[optim.Optimizer],
+    scale: float = 1.0,
+    gaps: bool = False,
+    **options,
 ) -> None:
-    """Four steps with other gradients and another rate each, against torch."""
+    """Four steps with other gradients and another rate each, against torch.
+
+    With `gaps` single entries of the second gradient and all of the third are zero: memories fade
+    all the same.
+    """
     param = torch.randn(2, 3, dtype=torch.float64)
     grads = [scale * torch.randn(2, 3, dtype=torch.float64) for _ in RATES]
+    if gaps:
+        grads[1][0, 1:] = 0
+        grads[2].zero_()
     got = student.run(walk, name, param, grads, RATES, **options)
     desired = torch_walk(optimiser, param, grads, RATES, **options)
     settings = ", ".join(f"{key}={value}" for key, value in options.items()) or "defaults"
+    settings += ", some gradients zero" if gaps else ""
     for number, (value, right) in enumerate(zip(got, desired, strict=True), 1):
         expect(value, right, f"{name}, {settings}, after step {number}")
 
@@ -1050,6 +1119,7 @@ def _(student):
 @ex.check("momentum over four steps with changing rates", points=1)
 def _(student):
     compare(student, "sgd_step", optim.SGD, momentum=0.7)
+    compare(student, "sgd_step", optim.SGD, gaps=True, momentum=0.7)
 
 
 @ex.check("Nesterov's momentum", points=1)
@@ -1061,6 +1131,7 @@ def _(student):
 def _(student):
     compare(student, "sgd_step", optim.SGD, scale=0.0, weight_decay=0.4)
     compare(student, "sgd_step", optim.SGD, momentum=0.6, weight_decay=0.4)
+    compare(student, "sgd_step", optim.SGD, momentum=0.6, nesterov=True, weight_decay=0.4)
 
 
 common_checks(
@@ -1129,6 +1200,17 @@ ex.mistake(
     edit=[
         ("    grad = grad + weight_decay * param\n", ""),
         ("return param - lr * (", "return param - lr * weight_decay * param - lr * ("),
+    ],
+)
+ex.mistake(
+    "Nesterov's gradient without the decay",
+    "g = gradient + lambda * param in both places: in the velocity and in the step g + mu * v.",
+    edit=[
+        ("    grad = grad + weight_decay * param\n", ""),
+        (
+            'state.get("velocity", 0.0) + grad',
+            'state.get("velocity", 0.0) + grad + weight_decay * param',
+        ),
     ],
 )
 ex.mistake(
@@ -1253,14 +1335,14 @@ def _(student):
 
 @ex.check("cosine up to its end", points=0.5)
 def _(student):
-    for total, final in [(7, 0.1), (10, 0.3)]:
+    for total, initial, final in [(7, 0.8, 0.1), (10, 0.8, 0.3), (6, 0.2, 0.7)]:
         desired = torch_rates(
-            optim.lr_scheduler.CosineAnnealingLR, total + 1, 0.8, T_max=total, eta_min=final
+            optim.lr_scheduler.CosineAnnealingLR, total + 1, initial, T_max=total, eta_min=final
         )
         expect(
-            student.run(rates, "cosine", total + 1, 0.8, total, final=final),
+            student.run(rates, "cosine", total + 1, initial, total, final=final),
             desired,
-            f"to {final} in {total}",
+            f"from {initial} to {final} in {total}",
         )
     desired = torch_rates(optim.lr_scheduler.CosineAnnealingLR, 6, 2.0, T_max=5)
     expect(student.run(rates, "cosine", 6, 2.0, 5), desired, "default final rate")
@@ -1335,6 +1417,14 @@ ex.mistake(
     "cosine rises again",
     "Beyond T the rate stays at its final value: limit t to T.",
     edit=("min(step / total, 1.0)", "step / total"),
+)
+ex.mistake(
+    "cosine never below the final rate",
+    "The final rate may be the larger one: limit t to T, not the rate.",
+    edit=(
+        "return final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2",
+        "return max(final, final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2)",
+    ),
 )
 ex.mistake(
     "cosine ends one step early",
@@ -1449,6 +1539,7 @@ def _(student):
 def _(student):
     compare(student, "rmsprop_step", optim.RMSprop, alpha=0.8)
     compare(student, "rmsprop_step", optim.RMSprop)
+    compare(student, "rmsprop_step", optim.RMSprop, gaps=True, alpha=0.8)
 
 
 @ex.check("eps outside the root", points=0.5)
@@ -1543,6 +1634,29 @@ ex.mistake(
 
 
 @ex.mistake(
+    "RMSprop skips a step without gradient",
+    "The running mean fades at every step, s = alpha * s, also when the gradient is zero.",
+    replaces="rmsprop_step",
+)
+def _(param, grad, state, lr, alpha=0.99, eps=1e-8):
+    if not grad.any():
+        return param.clone()
+    state["mean"] = alpha * state.get("mean", 0.0) + (1 - alpha) * grad**2
+    return param - lr * grad / (state["mean"].sqrt() + eps)
+
+
+@ex.mistake(
+    "RMSprop keeps the mean where the gradient is zero",
+    "The running mean of each entry fades at every step, also when its gradient is zero.",
+    replaces="rmsprop_step",
+)
+def _(param, grad, state, lr, alpha=0.99, eps=1e-8):
+    mean = state.get("mean", torch.zeros_like(grad))
+    state["mean"] = torch.where(grad == 0, mean, alpha * mean + (1 - alpha) * grad**2)
+    return param - lr * grad / (state["mean"].sqrt() + eps)
+
+
+@ex.mistake(
     "RMSprop changes the gradient",
     "Methods that end in `_` write into the caller's tensor.",
     replaces="rmsprop_step",
@@ -1583,6 +1697,7 @@ ex = adadelta = Exercise("adadelta", **UNIT, defines=["adadelta_step"], forbids=
 @ex.check("four steps with changing rates", points=1.5)
 def _(student):
     compare(student, "adadelta_step", optim.Adadelta, rho=0.7, eps=0.02)
+    compare(student, "adadelta_step", optim.Adadelta, gaps=True, rho=0.7, eps=0.02)
 
 
 @ex.check("the first step", points=0.5)
@@ -1730,6 +1845,7 @@ def _(student):
 def _(student):
     compare(student, "adam_step", optim.Adam, betas=(0.7, 0.8))
     compare(student, "adam_step", optim.Adam)
+    compare(student, "adam_step", optim.Adam, gaps=True, betas=(0.7, 0.8))
 
 
 @ex.check("Adam: eps outside the root", points=0.5)

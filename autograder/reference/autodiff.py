@@ -244,7 +244,7 @@ def linear_forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         bias: (M,).
 
     Returns:
-        x weight^T + bias, (B, M), of the inputs' dtype.
+        x weight^T + bias, (B, M), of the inputs' dtype. The arguments are unchanged.
     """
     return x @ weight.T + bias
 
@@ -258,7 +258,8 @@ def linear_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Te
         weight: (M, D).
 
     Returns:
-        Gradients by x (B, D), by weight (M, D) and by bias (M,), in this order.
+        Gradients by x (B, D), by weight (M, D) and by bias (M,), in this order, of the inputs'
+        dtype. The arguments are unchanged.
     """
     return grad @ weight, grad.T @ x, grad.sum(0)
 
@@ -275,7 +276,8 @@ def relu_backward(grad: Tensor, x: Tensor) -> Tensor:
         x: the *input* of the forward pass, same shape.
 
     Returns:
-        Gradient by the input, same shape; the derivative at x = 0 is 0.
+        Gradient by the input, same shape and dtype as `grad`; the derivative at x = 0 is 0. The
+        arguments are unchanged.
     """
     return grad * (x > 0)
 
@@ -288,7 +290,7 @@ def sigmoid_backward(grad: Tensor, y: Tensor) -> Tensor:
         y: the *output* of the forward pass, same shape, in [0, 1].
 
     Returns:
-        Gradient by the input, same shape.
+        Gradient by the input, same shape and dtype as `grad`. The arguments are unchanged.
     """
     return grad * y * (1 - y)
 
@@ -301,7 +303,7 @@ def tanh_backward(grad: Tensor, y: Tensor) -> Tensor:
         y: the *output* of the forward pass, same shape, in [-1, 1].
 
     Returns:
-        Gradient by the input, same shape.
+        Gradient by the input, same shape and dtype as `grad`. The arguments are unchanged.
     """
     return grad * (1 - y**2)
 
@@ -314,7 +316,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     """Mean cross-entropy of softmax(logits), and its gradient.
 
     Args:
-        logits: (B, K), floating point, of any size (1e3 and more).
+        logits: (B, K), floating point, of any size (1e6 and more).
         labels: (B,) int64 class numbers in 0..K-1; not every class need occur.
 
     Returns:
@@ -383,7 +385,8 @@ def mlp_gradients(
             number of classes. N >= 1.
 
     Returns:
-        The mean loss, 0-d, and for each layer, first to last, the gradients by weight and bias.
+        The mean loss, 0-d, and for each layer, first to last, the gradients by weight and bias,
+        all of the inputs' dtype. The arguments are unchanged.
     """
     inputs, outputs = [x], []
     for weight, bias in parameters:

@@ -45,7 +45,7 @@ def count_parameters(sizes: list[int], bias: bool = True) -> int:
     """Number of trainable numbers of a multilayer perceptron.
 
     Args:
-        sizes: widths [n_0, n_1, ..., n_S] from the input to the output, at least two.
+        sizes: widths [n_0, n_1, ..., n_d] from the input to the output, at least two.
         bias: whether every layer has a bias.
 
     Returns:
@@ -62,7 +62,8 @@ def standardize(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Standardise features with the statistics of the training split alone.
 
     Args:
-        train: (N, D) floating point, not modified.
+        train: (N, D) floating point, not modified. A feature whose N values are equal is
+            divided by 1.
         other: (M, D) of the same dtype, M >= 1, not modified.
 
     Returns:
@@ -396,19 +397,25 @@ def step_decay(step: int, initial: float, step_size: int, gamma: float = 0.1) ->
 
 
 def cosine(step: int, initial: float, total: int, final: float = 0.0) -> float:
-    """Half a cosine from `initial` at step 0 to `final` at step `total`, and `final` after that."""
+    """Half a cosine from `initial` at step 0 to `final` at step `total`, and `final` after that.
+
+    `total` is at least 1; `final` may be above `initial`.
+    """
     progress = min(step / total, 1.0)
     return final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def cyclic(step: int, low: float, high: float, half_cycle: int) -> float:
-    """Triangles: `low` at 0, `high` at `half_cycle`, `low` at 2 * `half_cycle`, and so on."""
+    """Triangles: `low` at 0, `high` at `half_cycle`, `low` at 2 * `half_cycle`, and so on.
+
+    `half_cycle` is at least 1.
+    """
     position = (step % (2 * half_cycle)) / half_cycle  # from 0 to 2 within a cycle
     return low + (high - low) * (1 - abs(position - 1))
 
 
 def warmup(step: int, warmup_steps: int, schedule: Callable[[int], float]) -> float:
-    """A linear warm-up in front of another schedule.
+    """A linear warm-up in front of another schedule r.
 
     Args:
         step: number of the update, from 0.

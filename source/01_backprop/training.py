@@ -41,7 +41,8 @@ FULL = course.profile() != "grade"  # the grader runs the same cells with fewer 
 #
 # The network below has eight layers and reads handwritten digits of 8 × 8 pixels. Its first
 # version learns. Each of the others differs from it in one thing; there is no bug and no wrong
-# gradient in any of them. Before you run the cells, guess which of them still learn.
+# gradient in any of them. (*Deviation* is short for standard deviation, the root of the
+# variance, throughout.) Before you run the cells, guess which of them still learn.
 
 
 # %%
@@ -105,7 +106,7 @@ plt.show()
 # %% [markdown]
 # ## 1. The network and its data
 #
-# A multilayer perceptron (MLP) with widths $n_0, n_1, \dots, n_S$ has $S$ layers. Layer $l$
+# A multilayer perceptron (MLP) with widths $n_0, n_1, \dots, n_d$ has $d$ layers. Layer $l$
 # takes $n_{l-1}$ numbers to $n_l$ by a weight matrix $W_l$ of shape $(n_l, n_{l-1})$ and a bias
 # $\mathbf b_l$ of shape $(n_l,)$.
 
@@ -116,7 +117,7 @@ plt.show()
 # compare two networks (a fair comparison has equal counts). Count the weights and, if there are
 # any, the biases of an MLP:
 #
-# $$N = \sum_{l=1}^{S} \left(n_{l-1}\, n_l + n_l\right).$$
+# $$\sum_{l=1}^{d} \left(n_{l-1}\, n_l + n_l\right).$$
 #
 # The inputs have no parameters of their own. With `bias=False` no layer has a bias. Count by
 # arithmetic: build no layers (`nn` and `numel` may not appear).
@@ -127,7 +128,7 @@ def count_parameters(sizes: list[int], bias: bool = True) -> int:
     """Number of trainable numbers of a multilayer perceptron.
 
     Args:
-        sizes: widths [n_0, n_1, ..., n_S] from the input to the output, at least two.
+        sizes: widths [n_0, n_1, ..., n_d] from the input to the output, at least two.
         bias: whether every layer has a bias.
 
     Returns:
@@ -159,8 +160,10 @@ for name, sizes in {
 # ### Exercise {number} · Standardising the inputs ({points} points, about 6 min)
 #
 # The gradient of a first-layer weight is proportional to its input. A feature that is 255 times
-# larger has gradients 255 times larger, and no single learning rate suits both: this killed the
-# fourth network. The cure is to give every feature $j$ mean 0 and standard deviation 1:
+# larger than another has gradients 255 times larger, and no single learning rate suits both. And
+# if all features are 255 times larger, as in the fourth network, logits and gradients are huge,
+# and the first steps throw the weights so far that they overflow. The cure for both is to give
+# every feature $j$ mean 0 and deviation 1:
 #
 # $$\hat x_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j}, \qquad
 # \mu_j = \frac1N \sum_{i=1}^N x_{ij}, \qquad
@@ -172,8 +175,11 @@ for name, sizes in {
 # * Validation and test rows are transformed with $\mu$ and $\sigma$ of the training split. They
 #   stand for data of the future, of which nothing is known yet, and there may be a single row of
 #   it.
-# * A feature that is constant on the training split ($\sigma_j = 0$) is divided by 1, nothing
-#   else.
+# * A feature that is constant on the training split (all its rows are equal, $\sigma_j = 0$) is
+#   divided by 1. Every other is divided by its $\sigma_j$ as it is, even one of $10^{-7}$. (In
+#   float32 the mean of 1197 times 0.1 is not 0.1, so a $\sigma_j$ computed in two passes is not 0
+#   but $2\cdot10^{-8}$. Comparing rows finds such features too. The checks use small whole
+#   numbers, whose mean is exact: there $\sigma_j = 0$ and equal rows are the same test.)
 # * Features may lie far from zero (around $10^4$, with deviation 1, in float32). There
 #   $\sigma^2 = \overline{x^2} - \bar x^2$ subtracts two numbers near $10^8$ that agree in all
 #   the digits float32 has. Subtract the mean first.
@@ -184,7 +190,8 @@ def standardize(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Standardise features with the statistics of the training split alone.
 
     Args:
-        train: (N, D) floating point, not modified.
+        train: (N, D) floating point, not modified. A feature whose N values are equal is
+            divided by 1.
         other: (M, D) of the same dtype, M >= 1, not modified.
 
     Returns:
@@ -261,14 +268,16 @@ print(f"largest standardised value: {x.max():.1f} in training, {x_valid.max():.1
 # | ELU | $x$ if $x > 0$, else $\alpha\,(e^x - 1)$ with $\alpha > 0$ | Clevert et al. 2016 |
 #
 # **Stability.** In float32 $e^x$ is infinite from $x = 88.8$, and $\infty/\infty$,
-# $0\cdot\infty$ and $\infty - \infty$ are NaN. Results have to be right and finite for every
-# $|x| \le 1000$, in float32 and float64. Which of the two forms of $\sigma$, $1/(1+e^{-x})$ and
-# $e^x/(1+e^x)$, survives $x = 1000$? Which $x = -1000$?
+# $0\cdot\infty$ and $\infty - \infty$ are NaN. Results have to be finite for every
+# $|x| \le 1000$ and right to the precision of the dtype: absolute errors up to $10^{-6}$ in
+# float32 and $10^{-12}$ in float64 do not count. Which of the two forms of $\sigma$,
+# $1/(1+e^{-x})$ and $e^x/(1+e^x)$, survives $x = 1000$? Which $x = -1000$?
 #
-# **Rules.** Results have the shape and the dtype of `x`; `x` is not modified. Build the
-# functions from `torch.exp`, `torch.where`, `abs`, `clamp`, `maximum` and arithmetic. torch's
-# own activations (`torch.sigmoid`, `torch.tanh`, `torch.relu`, `torch.heaviside`, `softmax`, all
-# of `torch.nn` and `torch.special`) may not be called.
+# **Rules.** Results have the shape and the dtype of `x`; `x` is not modified. What a library has
+# ready may not be called, neither as function nor as method: `sigmoid`, `expit`, `logit`,
+# `logsigmoid`, `softplus`, `softmax`, `tanh`, `hardtanh`, `relu`, `rrelu`, `prelu`,
+# `leaky_relu`, `threshold`, `elu`, `celu`, `selu`, `heaviside`, anything of `torch.nn` or
+# `torch.special`. The rest is free: `exp`, `expm1`, `where`, `clamp`, comparisons, masks.
 
 
 # %% exercise="activations"
@@ -317,12 +326,14 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 # %% test="activations"
 ln2, ln3 = math.log(2), math.log(3)
-expect(heaviside(torch.tensor([-2.0, 0.0, 3.0])), [0.0, 1.0, 1.0], "heaviside: -2, 0, 3")
+x3 = torch.tensor([-2.0, 0.0, 3.0])
+expect(heaviside(x3), [0.0, 1.0, 1.0], "heaviside: -2, 0, 3")
+expect(heaviside(x3).dtype, torch.float32, "heaviside: dtype")
 x = torch.tensor([-1000, -ln3, 0, ln3, 1000])
 expect(sigmoid(x), [0, 0.25, 0.5, 0.75, 1], "sigmoid: values")
 expect(tanh(torch.tensor([-1000, 0, ln2, 1000])), [-1, 0, 0.6, 1], "tanh: values")  # (2-½)/(2+½)
-expect(relu(torch.tensor([-2.0, 0.0, 3.0])), [0.0, 0.0, 3.0], "relu: -2, 0, 3")
-expect(leaky_relu(torch.tensor([-2.0, 0.0, 3.0])), [-0.02, 0.0, 3.0], "leaky_relu: default slope")
+expect(relu(x3), [0.0, 0.0, 3.0], "relu: -2, 0, 3")
+expect(leaky_relu(x3), [-0.02, 0.0, 3.0], "leaky_relu: default slope")
 expect(leaky_relu(torch.tensor([-2.0, 3.0]), slope=0.25), [-0.5, 3.0], "leaky_relu: slope 0.25")
 expect(elu(torch.tensor([-ln2, 0.0, 1000.0])), [-0.5, 0.0, 1000.0], "elu: alpha 1")
 expect(elu(torch.tensor([-ln2, 3.0]), alpha=4.0), [-2.0, 3.0], "elu: alpha 4")
@@ -345,12 +356,14 @@ expect(elu(torch.tensor([-ln2, 3.0]), alpha=4.0), [-2.0, 3.0], "elu: alpha 4")
 # The first takes two lines: with $u = 1 + e^{-x}$, $\sigma = u^{-1}$ and
 # $\sigma' = e^{-x} u^{-2} = \frac1u\cdot\frac{u - 1}{u} = \sigma(1-\sigma)$.
 #
-# At $x = 0$ ReLU and leaky ReLU have a kink; by the convention above (torch's too) the lower
-# branch counts: $\mathrm{ReLU}'(0) = 0$, leaky $s$, $\mathrm{ELU}'(0) = \alpha$.
+# At $x = 0$ ReLU and leaky ReLU have a kink, and so has ELU unless $\alpha = 1$. By the
+# convention above (torch's too) the lower branch counts: $\mathrm{ReLU}'(0) = 0$, leaky $s$,
+# $\mathrm{ELU}'(0) = \alpha$.
 #
 # The argument is $x$, not the activation's output. Results have the shape and dtype of `x`, are
-# finite for $|x| \le 1000$, and `x` is not modified. You may call your functions from the
-# exercise before; torch's activations, `autograd`, `backward` and `torch.func` may not be used.
+# finite and right for $|x| \le 1000$ (here absolute errors up to $10^{-6}$ do not count in
+# either dtype), and `x` is not modified. You may call your functions from the exercise before,
+# whose rules hold; `autograd`, `backward` and `torch.func` may not be used.
 
 
 # %% exercise="activation_derivatives"
@@ -391,10 +404,11 @@ def d_elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 # %% test="activation_derivatives"
 ln2, ln3, x3 = math.log(2), math.log(3), torch.tensor([-2.0, 0.0, 3.0])
-x = torch.tensor([0.0, ln3, 1000.0])
-expect(d_sigmoid(x), [0.25, 0.1875, 0.0], "d_sigmoid: values")  # ½ · ½, ¾ · ¼
+x = torch.tensor([-1000.0, 0.0, ln3, 1000.0])
+expect(d_sigmoid(x), [0.0, 0.25, 0.1875, 0.0], "d_sigmoid: values")  # ½ · ½, ¾ · ¼
 expect(d_tanh(torch.tensor([0.0, ln2, -1000.0])), [1.0, 0.64, 0.0], "d_tanh: values")  # 1 - 0.6²
 expect(d_relu(x3), [0.0, 0.0, 1.0], "d_relu: -2, 0, 3")
+expect(d_relu(x3).dtype, torch.float32, "d_relu: dtype")
 expect(d_leaky_relu(x3), [0.01, 0.01, 1.0], "d_leaky_relu: default slope")
 expect(d_leaky_relu(x3, slope=0.25), [0.25, 0.25, 1.0], "d_leaky_relu: slope 0.25")
 expect(d_elu(torch.tensor([-ln2, 0.0, 1000.0]), alpha=4.0), [2.0, 4.0, 1.0], "d_elu: alpha 4")
@@ -431,11 +445,10 @@ for name, value in largest.items():
 # %% [markdown]
 # ## 3. Initialisation
 #
-# In this part *deviation* is short for standard deviation, the root of the variance. Take one
-# layer, $a_i = \sum_{j=1}^{n_\text{in}} W_{ij} h_j$ for $i = 1 \dots n_\text{out}$, with zero
-# bias and weights drawn independently with mean 0 and variance $v$, independent of $\mathbf h$.
-# How large is $a_i$, compared with the layer before? The terms are uncorrelated and have mean 0,
-# so that
+# Take one layer, $a_i = \sum_{j=1}^{n_\text{in}} W_{ij} h_j$ for $i = 1 \dots n_\text{out}$,
+# with zero bias and weights drawn independently with mean 0 and variance $v$, independent of
+# $\mathbf h$. How large is $a_i$, compared with the layer before? The terms are uncorrelated and
+# have mean 0, so that
 #
 # $$\operatorname{Var}(a_i) = \sum_j \operatorname{E}[W_{ij}^2]\operatorname{E}[h_j^2]
 # = n_\text{in}\, v \operatorname{E}[h^2].$$
@@ -478,10 +491,12 @@ for name, value in largest.items():
 #   deviation.
 #
 # Results are float32. All random numbers come from `generator`: a generator with the same seed
-# gives the same matrix, one with another seed another matrix, and the state of torch's global
-# generator stays as it was. With `generator=None` the global one is used. The checks look at the
-# shape, the scale and the form of the distribution, so draw as you like (`torch.rand`,
-# `torch.randn`, `uniform_`, `normal_`, any order); `nn.init` may not be used.
+# gives the same matrix, one with another seed another matrix. A second call with the same
+# generator goes on where the first stopped: it gives another matrix. The state of torch's global
+# generator stays as it was. With `generator=None` the global one is used, which likewise goes on
+# from call to call. The checks look at the shape, the scale and the form of the distribution, so
+# draw as you like (`torch.rand`, `torch.randn`, `uniform_`, `normal_`, any order); `nn.init` may
+# not be used.
 
 
 # %% exercise="initialization"
@@ -537,6 +552,9 @@ expect(round(weight.abs().max().item(), 2), 0.2, "xavier_uniform: largest")  # 2
 weight = he_normal(160, 400, slope=0.5, generator=torch.Generator().manual_seed(0))
 expect(list(weight.shape), [400, 160], "he_normal: shape")
 expect(round(weight.std().item(), 2), 0.1, "he_normal: deviation")  # sqrt(2 / (1.25 · 160))
+generator = torch.Generator().manual_seed(0)
+repeated = torch.equal(he_normal(3, 2, generator=generator), he_normal(3, 2, generator=generator))
+expect(repeated, False, "he_normal: a second call gives the same matrix")
 
 # %% [markdown]
 # Now let us see it. `Activation` puts your function and your derivative into torch's autograd,
@@ -626,8 +644,9 @@ depth_figure(30 if FULL else 4)
 # one. He stays up with tanh, because tanh saturates, and its gradient grows on the way back
 # while Xavier's shrinks.
 #
-# (If your tanh is $2\sigma(2x) - 1$, its line for 0.01 breaks off near $10^{-8}$: float32 holds
-# no number that is nearer to ½ than that.)
+# (If your tanh is a difference of numbers that nearly cancel, $2\sigma(2x) - 1$ or
+# $(1 - e)/(1 + e)$ with $e = e^{-2x}$, its line for 0.01 breaks off near $10^{-8}$: in float32
+# the numbers next to ½ and to 1 lie $3\cdot10^{-8}$ and $6\cdot10^{-8}$ away.)
 #
 # One question is left: with He's weights everywhere, does the loss start at $\ln K$?
 
@@ -750,6 +769,12 @@ expect(first, [0.925], "sgd_step: Nesterov, first step")
 expect(second, [0.60], "sgd_step: Nesterov, second step")
 pulled = sgd_step(torch.tensor([2.0]), torch.zeros(1), {}, lr=0.5, weight_decay=0.1)
 expect(pulled, [1.9], "sgd_step: weight decay, no gradient")  # 2 - 0.5 · 0.2
+start, zero, state = torch.tensor([2.0]), torch.zeros(1), {}
+first = sgd_step(start, zero, state, 0.5, momentum=0.5, weight_decay=0.1)  # v = g = 0.2
+second = sgd_step(first, zero, state, 0.5, momentum=0.5, weight_decay=0.1)  # v = 0.1 + 0.19
+expect(second, [1.755], "sgd_step: weight decay goes through the momentum")  # 1.9 - 0.5 · 0.29
+pulled = sgd_step(start, zero, {}, 0.5, momentum=0.5, nesterov=True, weight_decay=0.1)
+expect(pulled, [1.85], "sgd_step: Nesterov with weight decay")  # g + µv = 0.2 + 0.5 · 0.2
 
 # %% [markdown]
 # With this you can train. `update` is one step of the whole network: loss, gradients, a step for
@@ -873,18 +898,19 @@ for label, lr, options in [
 # $$\eta_t = \eta_T + \tfrac12(\eta_0 - \eta_T)\left(1 + \cos\frac{\pi t}{T}\right)
 # \text{ for } t \le T,
 # \qquad \eta_t = \eta_T \text{ for } t > T.$$
+# The formula holds for $\eta_T > \eta_0$ too: the rate rises then.
 #
 # **Cyclic** (Smith 2017, "triangular"): straight up from $\eta_\text{low}$ at $t = 0$ to
 # $\eta_\text{high}$ at $t = P$, straight down to $\eta_\text{low}$ at $t = 2P$, and so on. $P$
 # is *half* a cycle.
 #
-# **Warm-up** of $W$ updates before another schedule $s$: linear up to $s(0)$, which is reached
-# for the first time at $t = W$. No rate is zero, and $s$ begins where the warm-up ends:
-# $$\eta_t = \frac{t + 1}{W + 1}\, s(0) \text{ for } t < W,
-# \qquad \eta_t = s(t - W) \text{ for } t \ge W.$$
+# **Warm-up** of $W$ updates before another schedule $r$: linear up to $r(0)$, which is reached
+# for the first time at $t = W$. No rate is zero, and $r$ begins where the warm-up ends:
+# $$\eta_t = \frac{t + 1}{W + 1}\, r(0) \text{ for } t < W,
+# \qquad \eta_t = r(t - W) \text{ for } t \ge W.$$
 #
-# Return a Python float. $s$ is never called with a negative number. `torch.optim.lr_scheduler`
-# may not be used.
+# Return a number. $S$, $T$ and $P$ are whole numbers, at least 1; $W \ge 0$. $r$ is never called
+# with a negative number. `torch.optim.lr_scheduler` may not be used.
 
 
 # %% exercise="schedules"
@@ -903,7 +929,10 @@ def step_decay(step: int, initial: float, step_size: int, gamma: float = 0.1) ->
 
 
 def cosine(step: int, initial: float, total: int, final: float = 0.0) -> float:
-    """Half a cosine from `initial` at step 0 to `final` at step `total`, and `final` after that."""
+    """Half a cosine from `initial` at step 0 to `final` at step `total`, and `final` after that.
+
+    `total` is at least 1; `final` may be above `initial`.
+    """
     ### BEGIN SOLUTION
     progress = min(step / total, 1.0)
     return final + (initial - final) * (1 + math.cos(math.pi * progress)) / 2
@@ -911,7 +940,10 @@ def cosine(step: int, initial: float, total: int, final: float = 0.0) -> float:
 
 
 def cyclic(step: int, low: float, high: float, half_cycle: int) -> float:
-    """Triangles: `low` at 0, `high` at `half_cycle`, `low` at 2 * `half_cycle`, and so on."""
+    """Triangles: `low` at 0, `high` at `half_cycle`, `low` at 2 * `half_cycle`, and so on.
+
+    `half_cycle` is at least 1.
+    """
     ### BEGIN SOLUTION
     position = (step % (2 * half_cycle)) / half_cycle  # from 0 to 2 within a cycle
     return low + (high - low) * (1 - abs(position - 1))
@@ -919,7 +951,7 @@ def cyclic(step: int, low: float, high: float, half_cycle: int) -> float:
 
 
 def warmup(step: int, warmup_steps: int, schedule: Callable[[int], float]) -> float:
-    """A linear warm-up in front of another schedule.
+    """A linear warm-up in front of another schedule r.
 
     Args:
         step: number of the update, from 0.
@@ -982,8 +1014,9 @@ plt.show()
 # \qquad \mathbf s_0 = \mathbf 0.$$
 #
 # $\epsilon$ stands *outside* the root (as in torch; elsewhere it is found inside). It keeps
-# $0/0$ from happening: with a zero gradient the parameter stays where it is. Everything else is
-# the convention of part 4.
+# $0/0$ from happening: with a zero gradient the parameter stays where it is. The formulas hold
+# all the same: RMSprop's $\mathbf s$ shrinks to $\alpha\,\mathbf s$ at such a step. Everything
+# else is the convention of part 4.
 
 
 # %% exercise="adaptive"
@@ -1027,6 +1060,9 @@ first = rmsprop_step(ten, torch.tensor([6.0]), state, lr=0.5, alpha=0.75)  # 0.5
 second = rmsprop_step(first, torch.tensor([3.0]), state, lr=0.25, alpha=0.75)  # 6.75 + 2.25
 expect(first, [9.0], "rmsprop_step: first step")
 expect(second, [8.75], "rmsprop_step: second step")
+third = rmsprop_step(second, torch.zeros(1), state, lr=0.5, alpha=0.75)  # only s moves: 6.75
+fourth = rmsprop_step(third, torch.tensor([6.0]), state, lr=0.5, alpha=0.75)  # s = 3.75²
+expect(fourth, [7.95], "rmsprop_step: after a zero gradient")  # 8.75 - 0.5 · 6 / 3.75
 first = adagrad_step(ten, torch.tensor([3.0]), {}, lr=1.0, eps=1.0)  # 3 / (3 + 1)
 expect(first, [9.25], "adagrad_step: eps outside the root")
 first = rmsprop_step(ten, torch.tensor([6.0]), {}, lr=2.0, alpha=0.75, eps=1.0)  # 6 / (3 + 1)
@@ -1209,6 +1245,8 @@ second = adam_step(first, torch.tensor([-4.0]), state, lr=0.6, betas=(0.5, 0.75)
 expect(first, [0.7], "adam_step: first step")
 expect(second, [0.9], "adam_step: second step")  # -4/3 and 16: 0.6 / 3 upwards
 expect(adam_step(one, torch.tensor([3.0]), {}, lr=0.5, eps=1.0), [0.625], "adam_step: eps")  # ½ · ¾
+decayed = adamw_step(one, torch.tensor([3.0]), {}, lr=0.5, eps=1.0, weight_decay=0.0)
+expect(decayed, [0.625], "adamw_step: eps")
 decayed = adam_step(two, torch.zeros(1), {}, lr=0.5, weight_decay=0.1)
 expect(decayed, [1.5], "adam_step: decay, no gradient")  # g = 0.2, a step of 0.5 · sign(g)
 decayed = adamw_step(two, torch.zeros(1), {}, lr=0.5, weight_decay=0.1)
@@ -1242,8 +1280,9 @@ plt.show()
 
 # %% [markdown]
 # Adam's line is flat at 1: that is bias correction. RMSprop without it begins with a step of 10.
-# Adagrad falls as $1/\sqrt t$; Adadelta has to find its scale, from $\sqrt\epsilon$ upwards;
-# momentum rises to $1/(1-\mu) = 10$, the tenfold rate of part 4.
+# Adagrad falls as $1/\sqrt t$; Adadelta has to find its scale, from
+# $\sqrt{\epsilon/(1-\rho)} = 0.003$ upwards; momentum rises to $1/(1-\mu) = 10$, the tenfold
+# rate of part 4.
 
 # %% [markdown]
 # ## 7. Everything together
@@ -1323,7 +1362,7 @@ loss_scale_question(300 if FULL else 3)
 # %% [markdown]
 # ### A digit reader of your own
 #
-# The goal: 96 % of the test images read right. The pieces: your standardisation, ReLU and its
+# The goal: 97 % of the test images read right. The pieces: your standardisation, ReLU and its
 # derivative, He weights, AdamW, warm-up and cosine. `course.training.fit` shuffles, counts the
 # epochs (passes over the data) and watches the validation loss: after ten epochs without a
 # better one it stops, and the parameters of the best epoch are put back (*early stopping*). The
@@ -1410,10 +1449,12 @@ def final(epochs: int):
 final(50 if FULL else 1)
 
 # %% [markdown]
-# The network should be above its goal of 96 %. Look at its mistakes: some of them you would make
+# The network should be above its goal of 97 %. Look at its mistakes: some of them you would make
 # too. And look at the baselines before you praise it: nearest mean needs no training at all, and
-# softmax regression is only a few points behind. With 300 test images the error bars (one
-# standard error) are about a point wide, so differences of a point mean nothing.
+# softmax regression, without a hidden layer, is a point or two behind. With 300 test images
+# the error bars (one standard error) are about a point wide, so differences of a point mean
+# nothing. Five other seeds gave the network 97.3 % to 98.7 % and softmax regression 95.3 % to
+# 97.0 %.
 
 # %% [markdown]
 # ### Your experiment
