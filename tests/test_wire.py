@@ -40,6 +40,20 @@ def test_a_view_that_needs_grad_comes_back_plain():
     assert torch.equal(back, tensor) and not back.requires_grad and back.is_contiguous()
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        torch.arange(6.0).reshape(1, 6)[:, -1],
+        torch.arange(6.0).expand(3, 6).T,
+        torch.arange(6).flip(0)[::2],
+        torch.tensor([1 + 2j]).conj(),
+        torch.eye(3).to_sparse(),
+    ],
+)
+def test_views_of_every_kind_come_back_as_their_values(view):
+    assert torch.equal(roundtrip(view), view.to_dense().resolve_conj())
+
+
 def test_arrays_and_numpy_scalars():
     array = np.arange(6, dtype=">i2").reshape(2, 3)
     assert (roundtrip(array) == array).all() and roundtrip(array).shape == (2, 3)

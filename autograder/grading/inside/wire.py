@@ -88,10 +88,10 @@ def _pack_tensor(value: torch.Tensor, buffers: list[bytes]) -> Any:
     if value.is_meta or str(value.dtype).removeprefix("torch.") not in TORCH_DTYPES:
         return {"opaque": f"tensor of {value.dtype} on {value.device}"}
     plain = value.detach().to_dense() if value.layout != torch.strided else value.detach()
-    plain = plain.resolve_conj().resolve_neg().cpu().contiguous()
-    raw = (
-        plain.reshape(-1).view(torch.uint8) if plain.numel() else torch.empty(0, dtype=torch.uint8)
-    )
+    plain = plain.resolve_conj().resolve_neg().cpu()
+    # A fresh tensor: `contiguous` leaves a single element with the stride of the view it is from.
+    flat = torch.empty(plain.numel(), dtype=plain.dtype).copy_(plain.flatten())
+    raw = flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)
     buffers.append(raw.numpy().tobytes())
     name = str(plain.dtype).removeprefix("torch.")
     return {"tensor": [name, list(plain.shape), len(buffers) - 1]}
