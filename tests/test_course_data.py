@@ -241,8 +241,8 @@ GOOD = idx(np.arange(6).reshape(2, 3), compress=False)
         GOOD[:-1],
         GOOD + b"\0",
         GOOD[:7],
-        gzip.compress(GOOD)[:-9],
-        gzip.compress(GOOD)[:12] + b"\xff" * 20,
+        gzip.compress(GOOD, mtime=0)[:-9],
+        gzip.compress(GOOD, mtime=0)[:12] + b"\xff" * 20,
     ],
 )
 def test_read_idx_refuses_damage(tmp_path, content):
