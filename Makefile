@@ -72,7 +72,7 @@ built: install ## what is built matches its master
 	@$(BIN)/autograder build --check
 
 verify: install ## references pass, stubs fail, every known mistake is caught
-	@for unit in source/*/; do $(BIN)/autograder verify "$$(basename "$$unit")" || exit 1; done
+	@for unit in source/*/; do $(BIN)/autograder verify --strict "$$(basename "$$unit")" || exit 1; done
 
 test-colab: install ## release notebooks, solved, in environments that hold only what Colab holds
 	@$(PYTEST) -n 2 --durations=0 tests/colab/colab_runtime.py

@@ -139,10 +139,17 @@ def new(unit: Unit, name: Annotated[str, typer.Argument(help="The notebook's nam
 
 
 @app.command()
-def verify(path: Path_, as_json: AsJson = False, jobs: Jobs = None) -> None:
+def verify(
+    path: Path_,
+    as_json: AsJson = False,
+    jobs: Jobs = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail below the course's own bars as well.")
+    ] = False,
+) -> None:
     """Prove the hidden checks: reference, stub, alternatives, mistakes and automatic mutants."""
     from autograder.report import matrix as report
-    from autograder.verify import matrix, outcomes, trials
+    from autograder.verify import matrix, outcomes, shortfalls, trials
 
     exercises = exercises_of(path)
     every = [trial for exercise in exercises for trial in trials(exercise)]
@@ -153,7 +160,10 @@ def verify(path: Path_, as_json: AsJson = False, jobs: Jobs = None) -> None:
         print(json.dumps([row.plain() for row in rows], indent=1))
     else:
         report.show(rows, out)
-    if any(row.problems for row in rows):
+    short = shortfalls(rows) if strict else []
+    for line in short:
+        err.print(line, style="red", markup=False, soft_wrap=True)
+    if short or any(row.problems for row in rows):
         raise typer.Exit(1)
 
 

@@ -10,6 +10,8 @@ from autograder.grading.candidate import judge_source
 from autograder.grading.fanout import prepare_worker, tools
 from autograder.mutants import mutants
 
+MIN_MISTAKES, MIN_ALTERNATIVES = 5, 2  # for each exercise
+MIN_NAMED, MIN_KILLED = 0.95, 0.98  # over all
 MUTANT_LIMIT = 3.0  # seconds for one call of a mutant: many of them never end
 
 
@@ -135,6 +137,27 @@ def _check_equivalents(row: Row, exercise: Exercise) -> None:
                 unused.pop(key, None)
     for key in unused:
         row.problems.append(f"no surviving mutant contains {key!r}")
+
+
+def shortfalls(rows: Sequence[Row]) -> list[str]:
+    """Where the rows stay below the course's own bars, in words."""
+    found = []
+    for row in rows:
+        if len(row.mistakes) < MIN_MISTAKES or len(row.alternatives) < MIN_ALTERNATIVES:
+            found.append(
+                f"{row.exercise} has {len(row.mistakes)} mistakes and {len(row.alternatives)}"
+                f" alternatives, fewer than {MIN_MISTAKES} and {MIN_ALTERNATIVES}"
+            )
+        for survivor in row.mutants["survivors"]:
+            if survivor["reason"] is None:
+                found.append(f"{row.exercise}: no reason why {survivor['mutant']!r} may survive")
+    mistakes = [mistake["named"] for row in rows for mistake in row.mistakes.values()]
+    killed, total = (sum(row.mutants[key] for row in rows) for key in ("killed", "total"))
+    if sum(mistakes) < MIN_NAMED * len(mistakes):
+        found.append(f"{sum(mistakes)} of {len(mistakes)} mistakes named, under {MIN_NAMED:.0%}")
+    if killed < MIN_KILLED * total:
+        found.append(f"{killed} of {total} mutants killed, under {MIN_KILLED:.0%}")
+    return found
 
 
 def chosen(path: str) -> list[Exercise]:
