@@ -155,6 +155,16 @@ for fd in range(3, 200):
         child.run_module(forge, "m", 5)
 
 
+def test_a_child_that_fails_in_our_own_code_leaves_the_server_alone(server):
+    broken = "import inside.wire\ninside.wire.write_frame = None\n"
+    with server.child() as other, server.child() as child:
+        with pytest.raises(ChildGone):
+            child.run_module(broken, "m", 5)
+        other.run_module("x = 1\n", "m", 5)
+    with server.child() as child:
+        child.run_module("x = 1\n", "m", 5)
+
+
 def test_a_child_that_reads_nothing_more_is_gone(server):
     with server.child() as child:
         child.run_module(

@@ -51,9 +51,12 @@ def main(fd: int) -> None:
                 folder = Path(tempfile.mkdtemp(dir=scratch))
                 pid = os.fork()
                 if pid == 0:
-                    server.close()
-                    _enter(folder)
-                    child.run(*fds)
+                    try:
+                        server.close()
+                        _enter(folder)
+                        child.run(*fds)
+                    finally:  # whatever was raised: what follows is the server's alone
+                        os._exit(1)
                 folders[pid] = folder
                 for end in fds:
                     os.close(end)
