@@ -5,7 +5,7 @@ import pytest
 from autograder.verify import Row, shortfalls
 
 
-def row(mistakes=5, named=5, alternatives=2, killed=49, total=50, reason="equivalent"):
+def row(mistakes=5, named=5, alternatives=2, killed=49, total=50, reason: str | None = "x"):
     """A row of the matrix, by default just good enough."""
     survivors = [{"mutant": f"m{n}", "reason": reason} for n in range(total - killed)]
     return Row(
