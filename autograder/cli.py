@@ -226,12 +226,12 @@ def grade(
 
 
 @app.command()
-def feedback(unit: Unit, submitted: Submitted = Path("submitted")) -> None:
+def feedback(unit: Unit, submitted: Submitted = Path("submitted"), db: Db = None) -> None:
     """Write each student's feedback as HTML, from the graded notebooks."""
     from autograder.report.pages import write_class
 
     exercises_of(unit)
-    pages = checked(write_class, unit, submitted)
+    pages = checked(write_class, unit, submitted, db)
     out.print(
         f"wrote {len(pages)} pages below {submitted.resolve().parent / 'feedback'}", soft_wrap=True
     )
