@@ -40,8 +40,7 @@ def test_digits(no_network):
 def test_digits_are_those_of_scikit_learn():
     # Its file, because importing scikit-learn takes seconds.
     found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
-        pytest.skip("scikit-learn is not installed")
+    assert found is not None and found.origin is not None
     table = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
     theirs = np.loadtxt(table, delimiter=",")
     data = digits()
