@@ -124,7 +124,7 @@ def test_words_on_stderr_cost_nothing(marks):
             "stopped",
         ),
         ("import os\nos._exit(1)", "ended the process"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "ended the process"),
+        ("import ctypes\nctypes.string_at(0)", "ended the process"),
         ("raise SystemExit", "half is not defined"),
     ],
 )

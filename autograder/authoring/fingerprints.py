@@ -40,7 +40,7 @@ def write_fingerprints(unit: str, root: Path, check: bool) -> list[Path]:
 def fingerprints(master: Master, exercises: dict[str, Exercise]) -> dict[str, Any]:
     """All that the mistakes of one notebook show to its visible tests."""
     values: dict[str, Any] = {}
-    with ForkServer() as server:
+    with ForkServer("none") as server:
         for name in master.exercises:
             exercise, test = exercises[name], master.cell("test", name)
             _, error = _seen(exercise, exercise.reference, test.source, server)

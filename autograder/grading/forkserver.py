@@ -2,28 +2,29 @@
 
 import contextlib
 import os
-import signal
-import site
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import cloudpickle
 
+from autograder.grading import wall
+from autograder.grading.cgroup import Group
 from autograder.grading.inside import wire
-from autograder.grading.wall import walled
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 INTERRUPT_GRACE = 2.0  # seconds between an interrupt and the kill
+SCRATCH = "/tmp"  # behind the wall: the server's own, and each child's own
+COMMAND_LIMIT = 60.0  # seconds that the fork server may take to make or end a child
 START_LIMIT = 120.0  # seconds that the fork server may take to import its libraries
 ENVIRONMENT = {
     "COURSE_PROFILE": "grade",
     "CUDA_VISIBLE_DEVICES": "",
+    "LOGNAME": "student",  # behind the wall no file gives a name to the user
     "MKL_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
     "OMP_NUM_THREADS": "1",
@@ -52,54 +53,122 @@ class Raised(Exception):
         self.kind = kind
 
 
+class ServerGone(Exception):
+    """The fork server died or does not answer."""
+
+
 class ForkServer:
     """One process that has imported torch and forks a fresh child for every submission.
 
     The children see the standard library, the installed packages, `course` and the package
-    `inside`; neither the autograder nor the masters are on their path.
+    `inside`; neither the autograder nor the masters are on their path. A server that died is
+    started again when the next child is asked for. Several threads may use one server.
+
+    Args:
+        isolation: `bubblewrap`, or `none` for code that one trusts.
+
+    Raises:
+        NoWall: there is no such wall here.
     """
 
-    def __init__(self, isolation: str = "none") -> None:
+    def __init__(self, isolation: str = "bubblewrap") -> None:
+        wall.check(isolation)
+        self.isolation = isolation
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
         self._view = tempfile.TemporaryDirectory(prefix="view-")
-        view = Path(self._view.name)
-        (view / "inside").symlink_to(Path(__file__).with_name("inside"))
-        (view / "course").symlink_to(REPOSITORY / "course")
+        self._group = Group() if self.isolation != "none" else None
         ours, theirs = socket.socketpair()
-        paths = [str(view), *site.getsitepackages(), sysconfig.get_path("platlib")]
-        serve = f"from inside import server; server.main({theirs.fileno()})"
-        start = f"import sys; sys.path[:0] = {paths}; {serve}"
-        keep = {
-            key: os.environ[key] for key in ("PATH", "LANG", "LD_LIBRARY_PATH") if key in os.environ
-        }
         self._process = subprocess.Popen(
-            walled([sys.executable, "-I", "-S", "-c", start], isolation),
+            self._command(theirs.fileno()),
             pass_fds=[theirs.fileno()],
-            env={**keep, **ENVIRONMENT, "MPLCONFIGDIR": str(view), "IPYTHONDIR": str(view)},
-            cwd=view,
+            env=self._environment(),
+            cwd=self._view.name,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         theirs.close()
         self._socket = ours
         ours.settimeout(START_LIMIT)
-        if ours.recv(100) != b"ready\n":
+        try:
+            ready = ours.recv(100) == b"ready\n"
+        except OSError:
+            ready = False
+        if not ready:
             self.close()
             raise RuntimeError("the fork server did not start; its message stands above")
+        ours.settimeout(COMMAND_LIMIT)
+
+    def _command(self, fd: int) -> list[str]:
+        confined = self._group is not None
+        serve = f"from inside import server; server.main({fd}, {confined})"
+        if self._group is not None:
+            return self._group.around(wall.walled(wall.python(serve)))
+        for name, folder in wall.VISIBLE.items():
+            Path(self._view.name, name).symlink_to(folder)
+        return wall.python(serve, view=self._view.name)
+
+    def _environment(self) -> dict[str, str]:
+        if self._group is not None:
+            found, scratch = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, SCRATCH
+        else:
+            kept = ("PATH", "LANG", "LD_LIBRARY_PATH")
+            found = {key: os.environ[key] for key in kept if key in os.environ}
+            scratch = self._view.name
+        places = dict.fromkeys(("HOME", "IPYTHONDIR", "MPLCONFIGDIR", "TMPDIR"), scratch)
+        return {**found, **ENVIRONMENT, **places}
+
+    def _ask(self, message: bytes, fds: Sequence[int] = ()) -> bytes:
+        with self._lock:
+            try:
+                socket.send_fds(self._socket, [message], fds)
+                answer = self._socket.recv(1000)
+            except OSError as error:
+                raise ServerGone(str(error)) from None
+        if not answer:
+            raise ServerGone("it closed its socket")
+        return answer
 
     def child(self) -> "StudentProcess":
-        """Fork a fresh child."""
-        to_child, requests = os.pipe()[::-1]
+        """Fork a fresh child.
+
+        Raises:
+            NoWall: the kernel refuses what separates a child from the next one.
+        """
+        try:
+            return self._fork()
+        except ServerGone:
+            self.close()
+            self._start()
+            return self._fork()
+
+    def _fork(self) -> "StudentProcess":
+        requests, to_child = os.pipe()
         replies, from_child = os.pipe()
-        socket.send_fds(self._socket, [b"fork"], [requests, from_child])
-        pid = int(self._socket.recv(100))
-        os.close(requests)
-        os.close(from_child)
-        return StudentProcess(self, pid, to_child, replies)
+        try:
+            answer = self._ask(b"fork", [requests, from_child])
+            if answer.startswith(b"error"):
+                raise wall.NoWall(f"no process could be made: {answer.decode()[6:].strip()}")
+        except BaseException:
+            os.close(to_child)
+            os.close(replies)
+            raise
+        finally:
+            os.close(requests)
+            os.close(from_child)
+        return StudentProcess(self, int(answer), to_child, replies)
+
+    def interrupt(self, pid: int) -> None:
+        """Send a child the signal of Ctrl-C."""
+        with contextlib.suppress(ServerGone):
+            self._ask(b"interrupt %d" % pid)
 
     def end(self, pid: int) -> None:
-        """Kill a child with its whole process group and reap it."""
-        self._socket.sendall(b"kill %d" % pid)
-        self._socket.recv(100)
+        """Kill a child with all that it started, and reap it."""
+        with contextlib.suppress(ServerGone):  # then the child is gone as well
+            self._ask(b"kill %d" % pid)
 
     def close(self) -> None:
         """End the server and every child."""
@@ -110,6 +179,8 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
         self._view.cleanup()
+        if self._group is not None:
+            self._group.close()
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +263,7 @@ class StudentProcess:
         try:
             return self._read(deadline)
         except wire.WireTimeout:
-            self._interrupt()
+            self._server.interrupt(self._pid)
         try:
             reply, _ = self._read(time.monotonic() + INTERRUPT_GRACE)
         except wire.WireTimeout:
@@ -205,10 +276,6 @@ class StudentProcess:
         if not isinstance(reply, dict) or reply.get("number") != self._number:
             raise wire.WireError("not the reply to this request")
         return reply, buffers
-
-    def _interrupt(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGINT)
 
     def close(self) -> None:
         """Kill the child; nothing of it is left."""

@@ -2,19 +2,21 @@
 
 It runs no student code, holds no secret, and starts no thread and no parallel region: what a fork
 inherits has to be still. Commands come one a line on a socket: `fork` with two pipe ends attached,
-`kill PID` which ends a child's whole process group and reaps it.
+`interrupt PID`, and `kill PID`, which ends a child with all that it started.
 """
 
 import contextlib
+import gc
 import importlib
 import os
-import resource
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from pathlib import Path
+from typing import Protocol
+
+from . import limits
 
 PRELOAD = (
     *("numpy", "torch", "torch._dynamo", "torch.optim", "torch.nn", "cloudpickle", "tqdm.auto"),
@@ -26,12 +28,27 @@ PRELOAD = (
         "course.training",
     ),
 )
-MAX_FILE = 64 * 2**20  # bytes that a child may write into one file
-MAX_MEMORY = 4 * 2**30  # bytes that a child may map beyond what it inherits
 
 
-def main(fd: int) -> None:
-    """Serve on an inherited socket until the other side closes it."""
+class Children(Protocol):
+    """How children are made and ended: behind the wall, or without one."""
+
+    def fork(self) -> int:
+        """As os.fork: 0 in the child, which may then run student code."""
+        ...
+
+    def end(self, pid: int) -> None:
+        """Kill a child with all that it started, and wait until it is gone."""
+        ...
+
+
+def main(fd: int, confined: bool) -> None:
+    """Serve on an inherited socket until the other side closes it.
+
+    Args:
+        fd: the socket.
+        confined: give each child namespaces, limits and a system-call filter of its own.
+    """
     for name in PRELOAD:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -39,54 +56,131 @@ def main(fd: int) -> None:
 
     server = socket.socket(fileno=fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    scratch = Path(tempfile.mkdtemp(prefix="student-"))
-    folders: dict[int, Path] = {}
+    children: Children = Confined() if confined else Unconfined()
+    gc.collect()
+    gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
     server.sendall(b"ready\n")
+    alive: set[int] = set()
     try:
         while True:
             data, fds, _, _ = socket.recv_fds(server, 100, 2)
             if not data:
                 return
-            if data == b"fork":
-                folder = Path(tempfile.mkdtemp(dir=scratch))
-                pid = os.fork()
+            command, _, argument = data.decode().partition(" ")
+            if command == "fork":
+                try:
+                    pid = children.fork()
+                except OSError as error:
+                    server.sendall(f"error {error}\n".encode())
+                    continue
                 if pid == 0:
                     try:
                         server.close()
-                        _enter(folder)
                         child.run(*fds)
                     finally:  # whatever was raised: what follows is the server's alone
                         os._exit(1)
-                folders[pid] = folder
                 for end in fds:
                     os.close(end)
+                alive.add(pid)
                 server.sendall(b"%d\n" % pid)
-            elif data.startswith(b"kill "):
-                pid = int(data[5:])
-                _end(pid)
-                shutil.rmtree(folders.pop(pid, scratch / "none"), ignore_errors=True)
+            elif command == "interrupt":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(argument), signal.SIGINT)
+                server.sendall(b"sent\n")
+            elif command == "kill":
+                children.end(int(argument))
+                alive.discard(int(argument))
                 server.sendall(b"ended\n")
     finally:
-        for pid in folders:
-            _end(pid)
-        shutil.rmtree(scratch, ignore_errors=True)
+        for pid in alive:
+            children.end(pid)
 
 
-def _enter(folder: Path) -> None:
-    os.setsid()
+class Confined:
+    """Each child is the first process of its own namespaces: whatever it starts ends with it."""
+
+    def __init__(self) -> None:
+        from . import confine
+
+        self._confine = confine
+        confine.adopt_orphans()
+
+    def fork(self) -> int:
+        """Fork twice: namespaces of processes begin with the next fork."""
+        reading, writing = os.pipe()
+        between = os.fork()
+        if between == 0:
+            try:
+                os.close(reading)
+                self._confine.separate()
+                pid = os.fork()
+                if pid == 0:
+                    self._confine.confine()
+                    os.write(writing, b"ready\n")
+                    os.close(writing)
+                    _settle(self._confine.SCRATCH)
+                    return 0
+                os.write(writing, b"pid %d\n" % pid)
+            except OSError as error:
+                os.write(writing, f"error {error}\n".encode())
+            os._exit(0)
+        os.close(writing)
+        os.waitpid(between, 0)
+        return self._made(reading)
+
+    def _made(self, reading: int) -> int:
+        """The new child's pid, when both processes have said that all went well."""
+        with open(reading, encoding="utf-8") as pipe:
+            lines = [line.rstrip("\n").partition(" ") for line in pipe]
+        said = {word: rest for word, _, rest in lines}
+        pid = int(said.get("pid", 0))
+        if "ready" not in said and pid:
+            self.end(pid)
+        if "ready" not in said or not pid:
+            raise OSError(said.get("error", "a child could not be made"))
+        return pid
+
+    def end(self, pid: int) -> None:
+        """Kill a first process: the kernel ends its namespace before the wait returns."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+class Unconfined:
+    """Each child leads a process group and has a folder of its own; for code that one trusts."""
+
+    def __init__(self) -> None:
+        self._folders: dict[int, str] = {}
+
+    def fork(self) -> int:
+        """Fork once."""
+        folder = tempfile.mkdtemp(prefix="student-")
+        pid = os.fork()
+        if pid:
+            self._folders[pid] = folder
+            return pid
+        os.setsid()
+        limits.apply()
+        _settle(folder)
+        return 0
+
+    def end(self, pid: int) -> None:
+        """Kill a process group, as far as the child did not leave it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        if folder := self._folders.pop(pid, None):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(folder: str) -> None:
+    """Make a folder this process's home, temporary and working folder."""
     os.chdir(folder)
-    os.environ["HOME"] = os.environ["TMPDIR"] = str(folder)
+    os.environ["HOME"] = os.environ["TMPDIR"] = folder
+    tempfile.tempdir = None
     sys.path.insert(0, "")
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + MAX_MEMORY, mapped + MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE, MAX_FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
