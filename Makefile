@@ -12,7 +12,10 @@ UV := env -u PYTHONDONTWRITEBYTECODE -u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never
 # The notebooks' kernels and the checks run side by side: one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help install lock demo lab bench test lint types built verify test-colab test-pytest clean
+# Debian's packages: the sandbox of grading, and a database server that a test starts.
+SYSTEM := bubblewrap libseccomp2 postgresql
+
+.PHONY: help install system lock demo lab bench test lint types built verify test-colab test-pytest clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +41,15 @@ install: .venv/.installed ## the project's own .venv, from requirements.lock
 	  -e . -e ./autograder
 	@touch $@
 
+system: ## Debian's packages for the sandbox and the tests; installed if this is root's shell, else named
+	@missing=""; for name in $(SYSTEM); do \
+	  dpkg-query -W -f='$${Status}' "$$name" 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else echo "make system: not found:$$missing (Debian, Ubuntu: sudo apt-get install$$missing)" >&2; fi
+
 lock: install ## recompile requirements.lock and tests/colab/*.lock (UPGRADE=1: newest versions)
 	@compile() { $(UV) $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade) "$$@"; }; \
@@ -45,7 +57,7 @@ lock: install ## recompile requirements.lock and tests/colab/*.lock (UPGRADE=1: 
 	  for name in locked newest; do \
 	    compile tests/colab/$$name.in -o tests/colab/$$name.lock; done
 
-demo: install ## a class of submissions made, graded, reported and compared with what each earned
+demo: install system ## a class of submissions made, graded, reported and compared with what each earned
 	@$(BIN)/autograder demo
 
 lab: install ## JupyterLab on release/
@@ -57,7 +69,7 @@ bench: install ## run every benchmark
 	  echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 # Everything that CI runs. pytest comes last: its summary is the last line.
-test: install ## everything that CI runs
+test: install system ## everything that CI runs
 	@for step in lint types built verify test-colab test-pytest; do \
 	  printf '== make %s (at %d s)\n' "$$step" "$$SECONDS"; $(MAKE) "$$step" || exit 1; done
 
@@ -77,7 +89,7 @@ verify: install ## references pass, stubs fail, every known mistake is caught
 test-colab: install ## release notebooks, solved, in environments that hold only what Colab holds
 	@$(PYTEST) -n 2 --durations=0 tests/colab/colab_runtime.py
 
-test-pytest: install ## pytest, nbval over the notebooks included
+test-pytest: install system ## pytest, nbval over the notebooks included
 	@$(PYTEST) -n 2 --durations=10
 
 clean: ## remove the environments, caches and the demo's class
