@@ -13,7 +13,9 @@ import importlib
 import inspect
 import itertools
 import json
+import math
 import textwrap
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +25,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import cloudpickle
+import numpy as np
 import torch
 
-from autograder.grading.inside import probes
+from autograder.grading.inside import probes, wire
 from autograder.grading.inside.wire import Opaque
 from course.compare import difference
 
@@ -59,15 +62,27 @@ class Student:
     """The student's namespace as a check sees it: `student.relu(x)` runs over there."""
 
     def __init__(
-        self, connection: Connection, forbidden: Sequence[str] = (), limit: float = 10.0
+        self,
+        connection: Connection,
+        forbidden: Sequence[str] = (),
+        limit: float = 10.0,
+        total: float = math.inf,
     ) -> None:
         self._connection = connection
         self._forbidden = [name for name in forbidden if name.startswith("aten::")]
-        self._limit = limit
+        self._limit, self._left = limit, total
 
     def run(self, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `probe(student, *args, **kwargs)` in the student's process; get plain data."""
-        value, seen = self._connection.probe(probe, args, kwargs, self._limit, self._forbidden)
+        """Call `probe(student, *args, **kwargs)` in the student's process; get plain data.
+
+        A call may take `limit` seconds, all calls together `total`.
+        """
+        limit = min(self._limit, max(self._left, 0.1))
+        start = time.monotonic()
+        try:
+            value, seen = self._connection.probe(probe, args, kwargs, limit, self._forbidden)
+        finally:
+            self._left -= time.monotonic() - start
         if seen:
             raise ForbiddenCall(f"it calls {', '.join(seen)}, which the exercise asks you to write")
         return value
@@ -76,8 +91,31 @@ class Student:
         """Name of the exception type that the call raises over there, None if it returns."""
         return self.run(probes.raises, name, *args, **kwargs)
 
+    def unchanged(self, name: str, *args: Any, **kwargs: Any) -> bool:
+        """True if the call over there leaves every tensor and list among its arguments as it was.
+
+        The arguments come back and are compared here: a comparison over there proves nothing.
+        """
+        after = self.run(probes.arguments_after, name, *args, **kwargs)
+        return _identical(after, wire.decode(*wire.encode((args, kwargs))))
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *args, **kwargs: self.run(probes.call, name, *args, **kwargs)
+
+
+def _identical(a: Any, b: Any) -> bool:
+    """Equality of plain data, to the bit of a tensor."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_identical, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_identical(a[key], b[key]) for key in a)
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return a == b
 
 
 @dataclass

@@ -197,7 +197,19 @@ def test_forbidden_names_are_found_in_the_syntax_tree():
     assert used_names("from torch.nn.functional import softmax as s", forbids) == ["softmax"]
     assert used_names("torch.relu(x)", forbids) == ["torch.relu"]
     assert used_names("F.relu(x)\nsoftmax = 3\n# torch.relu\n'softmax'", forbids) == []
-    assert used_names("def (", ["aten::x"]) == []
+    for lookup in (
+        "getattr(torch, 'softmax')",
+        "getattr(torch.nn.functional, 'so' + 'ft' + 'max')(x)",
+        "vars(torch)['softmax']",
+        "operator.methodcaller('softmax', 0)(x)",
+    ):
+        assert used_names(lookup, forbids) == ["softmax"], lookup
+    assert used_names("print('softmax')\nx['soft']\ngetattr(x, name)", forbids) == []
+    assert used_names("x" + ".T" * 600, forbids) == []
+    blind = "from torch.utils._python_dispatch import _disable_current_modes"
+    assert used_names(blind, forbids) == ["_disable_current_modes", "_python_dispatch"]
+    assert used_names(blind, ["aten::x"]) == ["_disable_current_modes", "_python_dispatch"]
+    assert used_names(blind, ["softmax"]) == [] == used_names("def (", ["aten::x"])
     for source in ("def (", "x = " + "(" * 5000, "\0"):
         with pytest.raises(SyntaxError):
             used_names(source, forbids)

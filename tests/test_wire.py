@@ -86,6 +86,9 @@ def test_nan_and_huge_integers():
         ({"dict": [[{"list": []}, 1]]}, []),
         ([1, 2], []),
         ({"list": 3}, []),
+        ({"list": [{"tensor": ["uint8", [1], 0]}, {"tensor": ["uint8", [1], 0]}]}, [b"1", b"2"]),
+        ({"tensor": ["uint8", [1], 1]}, [b"1", b"2"]),
+        ({"tensor": ["float32", [2**40, 0], 0]}, [b""]),
     ],
 )
 def test_what_is_no_plain_data_is_refused(packed, buffers):
@@ -116,6 +119,7 @@ def test_frames_go_through_a_pipe():
     [
         b"GET / HTTP/1.1\r\n\r\n",
         wire.HEADER.pack(wire.MAGIC, 2, 2**60),
+        wire.HEADER.pack(wire.MAGIC, wire.MAX_TEXT + 1, 0) + b"[]",
         wire.HEADER.pack(wire.MAGIC, 4, 0) + b"[[[[",
         wire.HEADER.pack(wire.MAGIC, 2, 0) + b"[]",
         wire.HEADER.pack(wire.MAGIC, 8, 3) + b"[1, [5]]abc",
@@ -135,6 +139,12 @@ def test_garbage_is_refused(data):
         os.write(writing, data)
     with pytest.raises(wire.WireError):
         wire.read_frame(reading, time.monotonic() + 1)
+
+
+def test_text_beyond_unicode_is_replaced():
+    reading, writing = os.pipe()
+    wire.write_frame(writing, {"a": "\ud800 Я"})
+    assert wire.read_frame(reading, time.monotonic() + 1)[0] == {"a": "? Я"}
 
 
 def test_a_late_and_a_closed_sender_are_told_apart():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from autograder.contract import Exercise, expect, probes, require
+from autograder.contract import Exercise, expect, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
     from autograder.reference.autodiff import (
@@ -935,8 +935,8 @@ def _(student):
     ):
         exactly(got, want, what)
     same = [
-        student.run(probes.unchanged, "linear_forward", x, weight, bias),
-        student.run(probes.unchanged, "linear_backward", grad, x, weight),
+        student.unchanged("linear_forward", x, weight, bias),
+        student.unchanged("linear_backward", grad, x, weight),
     ]
     require(all(same), "an argument was changed", got=same)
 
@@ -1051,7 +1051,7 @@ def check_activation(student, name, function):
         second = (x if name == "relu_backward" else y).detach()
         got = getattr(student, name)(grad, second)
         exactly(got, want, f"gradient of shape {shape}")
-    same = student.run(probes.unchanged, name, grad, second)
+    same = student.unchanged(name, grad, second)
     require(same, "an argument was changed", got=same)
 
 
@@ -1251,7 +1251,7 @@ def _(student):
     want = true_cross_entropy(logits, labels)
     for value, wanted, what in zip(got, want, ("loss", "gradient"), strict=True):
         exactly(value, wanted, f"float64 {what}")
-    same = student.run(probes.unchanged, "softmax_cross_entropy", logits, labels)
+    same = student.unchanged("softmax_cross_entropy", logits, labels)
     require(same, "an argument was changed", got=same)
 
 
@@ -1657,7 +1657,7 @@ def _(student):
     exactly(loss, true_loss, "loss in float64")
     for got, want in zip(gradients, true_gradients, strict=True):
         exactly(list(got), list(want), "gradients in float64")
-    same = student.run(probes.unchanged, "mlp_gradients", *case)
+    same = student.unchanged("mlp_gradients", *case)
     require(same, "an argument was changed", got=same)
 
 

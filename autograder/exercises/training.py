@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
-from autograder.contract import Exercise, expect, probes, require
+from autograder.contract import Exercise, expect, require
 
 UNIT = {"unit": "01_backprop", "notebook": "training"}
 
@@ -163,7 +163,7 @@ def _(student):
 
 @ex.check("the arguments are not modified", points=0.5)
 def _(student):
-    unchanged = student.run(probes.unchanged, "standardize", torch.randn(4, 3), torch.randn(2, 3))
+    unchanged = student.unchanged("standardize", torch.randn(4, 3), torch.randn(2, 3))
     require(unchanged, "standardize changes its arguments: compute new tensors")
 
 
@@ -386,7 +386,7 @@ def _(student):
         for x in [torch.randn(2, 1, 3, dtype=torch.float64), torch.tensor(-0.7)]:
             got = getattr(student, name)(x)
             expect(got, oracle(name)(x), f"{name}, {x.dtype}, {x.dim()} dimensions", dtype=True)
-        require(student.run(probes.unchanged, name, torch.randn(5)), f"{name} changes its argument")
+        require(student.unchanged(name, torch.randn(5)), f"{name} changes its argument")
 
 
 def oracle(name: str) -> Callable[[Tensor], Tensor]:
@@ -615,7 +615,7 @@ def _(student):
                 f"{name}, {x.dtype}, {x.dim()} dimensions",
                 dtype=True,
             )
-        require(student.run(probes.unchanged, name, torch.randn(5)), f"{name} changes its argument")
+        require(student.unchanged(name, torch.randn(5)), f"{name} changes its argument")
 
 
 ex.mistake(
@@ -815,28 +815,38 @@ def _(student):
     expect(measured(weight, math.sqrt(2 / (10 * 500))), right, "sample with slope 3")
 
 
-def streams(student, name: str) -> dict[str, bool]:
-    """A probe: where the random numbers come from."""
+def streams(student, name: str) -> dict[str, list[Tensor]]:
+    """A probe: matrices drawn in turn, and the global generator before and after."""
     before = torch.get_rng_state()
     first, again, other = (draw(student, name, 6, 5, seed=seed) for seed in [1, 1, 2])
     generator = torch.Generator().manual_seed(1)
     in_turn = [getattr(student, name)(6, 5, generator=generator) for _ in range(2)]
-    untouched = torch.equal(before, torch.get_rng_state())
+    after = torch.get_rng_state()
     by_default = []
     for seed in [3, 3, 4]:
         torch.manual_seed(seed)
         by_default.append(getattr(student, name)(6, 5))
-    next_by_default = getattr(student, name)(6, 5)
+    by_default.append(getattr(student, name)(6, 5))
+    return {
+        "seeds 1, 1, 2": [first, again, other],
+        "in turn": in_turn,
+        "global generator": [before, after],
+        "global seeds 3, 3, 4 and on": by_default,
+    }
+
+
+def habits(drawn: dict[str, list[Tensor]]) -> dict[str, bool]:
+    """What the matrices of `streams` say of the function that drew them."""
+    first, again, other = drawn["seeds 1, 1, 2"]
+    by_default = drawn["global seeds 3, 3, 4 and on"]
     return {
         "the same seed gives the same matrix": torch.equal(first, again),
         "another seed gives another matrix": not torch.equal(first, other),
-        "a second call gives another matrix": not torch.equal(*in_turn),
-        "the global generator is left alone": untouched,
-        "without generator the global one counts": torch.equal(by_default[0], by_default[1])
+        "a second call gives another matrix": not torch.equal(*drawn["in turn"]),
+        "the global generator is left alone": torch.equal(*drawn["global generator"]),
+        "without generator the global one counts": torch.equal(*by_default[:2])
         and not torch.equal(by_default[0], by_default[2]),
-        "without generator a second call gives another matrix": not torch.equal(
-            by_default[2], next_by_default
-        ),
+        "without generator a second call gives another matrix": not torch.equal(*by_default[2:]),
         "float32": first.dtype == torch.float32 == by_default[0].dtype,
     }
 
@@ -844,7 +854,7 @@ def streams(student, name: str) -> dict[str, bool]:
 @ex.check("random numbers come from the generator, results are float32", points=0.5)
 def _(student):
     for name in initialization.defines:
-        got = student.run(streams, name)
+        got = habits(student.run(streams, name))
         expect(got, dict.fromkeys(got, True), name)
 
 
@@ -1068,18 +1078,13 @@ def side_by_side(
     return params
 
 
-def modified(student, name: str, param: Tensor, grads: list[Tensor], **options) -> list[str]:
-    """A probe: which of the caller's tensors three steps have changed."""
-    state, kept, results = {}, [grad.clone() for grad in grads], [param]
-    copies = [param.clone()]
+def kept(student, name: str, param: Tensor, grads: list[Tensor], **options) -> dict[str, list]:
+    """A probe: after three steps, the caller's gradients, and each `param` then and now."""
+    state, params, then = {}, [param], [param.clone()]
     for grad in grads:
-        results.append(getattr(student, name)(results[-1], grad, state, 0.1, **options))
-        copies.append(results[-1].clone())
-    found = {
-        "param": not all(map(torch.equal, results, copies)),
-        "grad": not all(map(torch.equal, grads, kept)),
-    }
-    return [what for what, changed in found.items() if changed]
+        params.append(getattr(student, name)(params[-1], grad, state, 0.1, **options))
+        then.append(params[-1].clone())
+    return {"grads": grads, "params then": then, "params": params}
 
 
 def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
@@ -1101,7 +1106,12 @@ def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
     def _(student):
         for name, chosen in options:
             grads = [torch.randn(2, 3) for _ in range(3)]
-            got = student.run(modified, name, torch.randn(2, 3), grads, **chosen)
+            after = student.run(kept, name, torch.randn(2, 3), grads, **chosen)
+            found = {
+                "param": not all(map(torch.equal, after["params"], after["params then"])),
+                "grad": not all(map(torch.equal, after["grads"], grads)),
+            }
+            got = [what for what, changed in found.items() if changed]
             require(not got, f"{name} modifies {' and '.join(got)}: return a new tensor", got=got)
 
 

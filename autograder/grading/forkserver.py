@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -11,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import cloudpickle
-
-from autograder.grading import wall
+from autograder.grading import parcel, wall
 from autograder.grading.cgroup import Group
 from autograder.grading.inside import wire
 
+MAX_OUTPUTS = 24 * 2**20  # bytes of a reply to `run_cell`
+MAX_WORDS, MAX_NAME = 2000, 200  # characters of a message, of a name
 INTERRUPT_GRACE = 2.0  # seconds between an interrupt and the kill
 SCRATCH = "/tmp"  # behind the wall: the server's own, and each child's own
 COMMAND_LIMIT = 60.0  # seconds that the fork server may take to make or end a child
@@ -198,12 +199,14 @@ class StudentProcess:
         os.set_blocking(requests, False)
         self._number = 0
         self.alive = True
+        self.waited = 0.0  # seconds between the requests so far and their replies
 
     def run_cell(self, source: str, limit: float) -> tuple[list[dict[str, Any]], bool]:
         """Run one cell; returns its outputs, which nobody has checked, and whether it failed."""
-        reply, _ = self._request({"op": "cell", "source": source}, [], limit)
+        request = {"op": "cell", "source": source}
+        reply, _ = self._request(request, [], limit, text_limit=MAX_OUTPUTS)
         if not isinstance(reply.get("outputs"), list):
-            raise ChildGone(f"the notebook's shell was broken ({reply.get('raised')})")
+            raise ChildGone("the notebook's shell was broken")
         return reply["outputs"], reply.get("failed") is not False
 
     def run_module(self, source: str, name: str, limit: float) -> None:
@@ -222,31 +225,38 @@ class StudentProcess:
         Returns:
             What it returned, as plain data, and which forbidden operators ran.
         """
-        data = cloudpickle.dumps((probe, args, kwargs))
+        data = parcel.dumps(probe, args, kwargs)
         request = {"op": "probe", "forbidden": forbidden}
         reply, buffers = self._checked(*self._request(request, [data], limit))
         try:
-            return wire.decode(reply["value"], buffers), [str(name) for name in reply["forbidden"]]
+            seen = reply["forbidden"]
+            return wire.decode(reply["value"], buffers), [n for n in forbidden if n in seen]
         except (wire.WireError, KeyError, TypeError) as error:
             raise ChildGone(f"it answered with garbage ({error})") from None
 
     def _checked(self, reply: dict, buffers: list[bytes]) -> tuple[dict, list[bytes]]:
         if "raised" in reply:
-            kind, words = reply["raised"]
-            raise Raised(str(kind), str(words))
+            raised = reply["raised"]
+            kind, words = raised if isinstance(raised, list) and len(raised) == 2 else ("", "")
+            raise Raised(_words(kind, MAX_NAME) or "Exception", _words(words, MAX_WORDS))
         return reply, buffers
 
     def _request(
-        self, message: dict[str, Any], buffers: list[bytes], limit: float
+        self,
+        message: dict[str, Any],
+        buffers: list[bytes],
+        limit: float,
+        text_limit: int = wire.MAX_TEXT,
     ) -> tuple[dict[str, Any], list[bytes]]:
         if not self.alive:
             raise ChildGone("it had ended before")
         self._number += 1
-        deadline = time.monotonic() + limit
+        start = time.monotonic()
+        deadline = start + limit
         try:
             numbered = {**message, "number": self._number}
             wire.write_frame(self._requests, numbered, buffers, deadline)
-            return self._reply(deadline)
+            return self._reply(deadline, text_limit)
         except TimedOut:
             raise
         except wire.WireTimeout:
@@ -258,21 +268,23 @@ class StudentProcess:
                 "it died" if isinstance(error, EOFError | BrokenPipeError) else "it sent garbage"
             )
             raise ChildGone(reason) from None
+        finally:
+            self.waited += time.monotonic() - start
 
-    def _reply(self, deadline: float) -> tuple[dict[str, Any], list[bytes]]:
+    def _reply(self, deadline: float, text_limit: int) -> tuple[dict[str, Any], list[bytes]]:
         try:
-            return self._read(deadline)
+            return self._read(deadline, text_limit)
         except wire.WireTimeout:
             self._server.interrupt(self._pid)
         try:
-            reply, _ = self._read(time.monotonic() + INTERRUPT_GRACE)
+            reply, _ = self._read(time.monotonic() + INTERRUPT_GRACE, text_limit)
         except wire.WireTimeout:
             self.close()
             reply = None
         raise TimedOut(reply)
 
-    def _read(self, deadline: float) -> tuple[dict[str, Any], list[bytes]]:
-        reply, buffers = wire.read_frame(self._replies, deadline)
+    def _read(self, deadline: float, text_limit: int) -> tuple[dict[str, Any], list[bytes]]:
+        reply, buffers = wire.read_frame(self._replies, deadline, text_limit=text_limit)
         if not isinstance(reply, dict) or reply.get("number") != self._number:
             raise wire.WireError("not the reply to this request")
         return reply, buffers
@@ -290,3 +302,9 @@ class StudentProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _words(value: Any, most: int) -> str:
+    """What a student's process says, as text that a log or a terminal can show."""
+    text = value[:most] if isinstance(value, str) else ""
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)

@@ -1,6 +1,7 @@
 """Run hidden checks against a student's process, here where the student's code is not."""
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ def judge(
     source: str | None = None,
     *,
     limit: float = CHECK_LIMIT,
+    total: float = math.inf,
 ) -> Verdict:
     """Mark one exercise.
 
@@ -69,6 +71,7 @@ def judge(
         connection: the student's process.
         source: the student's cell, searched for what the exercise forbids.
         limit: seconds that one call may take.
+        total: seconds that all calls together may take.
     """
     try:
         forbidden = used_names(source or "", exercise.forbids)
@@ -78,7 +81,7 @@ def judge(
         return refused(
             exercise, f"it uses {', '.join(forbidden)}, which this exercise asks you to do without"
         )
-    student = Student(connection, exercise.forbids, limit)
+    student = Student(connection, exercise.forbids, limit, total)
     results, records, note = [], {}, None
     for check in exercise.checks:
         if note:
@@ -105,7 +108,8 @@ def run_check(check: Check, student: Student, connection: Connection) -> tuple[R
     with recording() as record:
         try:
             connection.seed(check.seed)
-            torch.manual_seed(check.seed)
+            # Not torch.manual_seed: it keeps a traceback for every device that it cannot seed yet.
+            torch.default_generator.manual_seed(check.seed)
             check.run(student)
         except Raised as error:
             record.entries.append(("raised", error.kind, 0.0, 0.0))
@@ -126,29 +130,74 @@ def run_check(check: Check, student: Student, connection: Connection) -> tuple[R
     return record, stopped
 
 
-def used_names(source: str, forbids: Sequence[str]) -> list[str]:
-    """Which of the forbidden identifiers the syntax tree uses, as attribute or as an imported name.
+# What looks an attribute or a module up by its name.
+_LOOKUPS = frozenset(
+    {"getattr", "attrgetter", "methodcaller", "import_module", "__import__", "__getattribute__"}
+)
+# What only serves to call an operator where nobody watches; see `inside.child.ForbiddenCalls`.
+_BLINDS = ("_disable_current_modes", "_DisableTorchDispatch", "_python_dispatch", "inside")
+_BLINDS += ("_ExcludeDispatchKeyGuard", "_AutoDispatchBelowAutograd", "_len_torch_dispatch_stack")
 
-    `softmax` is found in `F.softmax(x)`, `x.softmax(1)` and `from torch import softmax`;
-    `torch.relu` only where it is written so.
+
+def used_names(source: str, forbids: Sequence[str]) -> list[str]:
+    """Which of the forbidden identifiers the syntax tree uses.
+
+    `softmax` is found in `F.softmax(x)`, `x.softmax(1)`, `from torch import softmax` and
+    `getattr(torch, "soft" + "max")`; `torch.relu` only where it is written so. Where operators
+    (`aten::relu`) are forbidden, what hides them from the watch is forbidden too.
 
     Raises:
-        SyntaxError: something is forbidden and the source cannot be searched for it.
+        SyntaxError: an identifier is forbidden and the source cannot be searched for it.
     """
     names = [name for name in forbids if "::" not in name]
-    if not names:
+    blinds = [name for name in _BLINDS if len(names) < len(forbids)]
+    if not forbids:
         return []
     try:
         tree = ast.parse(source)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise SyntaxError(str(error)) from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if not names:  # operators are watched while the code runs, if it runs
+            return []
+        raise error if isinstance(error, SyntaxError) else SyntaxError(str(error)) from None
+    longest = 1 + max(name.count(".") for name in [*names, ""])
     used: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            used.update((node.attr, ast.unparse(node)))
+            used.update((node.attr, _dotted(node, longest)))
         elif isinstance(node, ast.ImportFrom):
             used.update(alias.name for alias in node.names)
             used.update(f"{node.module}.{alias.name}" for alias in node.names)
+            used.update((node.module or "").split("."))
         elif isinstance(node, ast.Import):
             used.update(alias.name for alias in node.names)
-    return [name for name in names if name in used]
+        elif isinstance(node, ast.Call | ast.Subscript):
+            used.update(_looked_up(node))
+    return [name for name in dict.fromkeys([*names, *blinds]) if name in used]
+
+
+def _dotted(node: ast.expr, longest: int) -> str:
+    """`a.b.c` as it is written, or nothing for a chain that is longer or not of names alone."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < longest:
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def _looked_up(node: ast.Call | ast.Subscript) -> list[str]:
+    """The constant names that a call of `getattr` and its like, or a subscript, looks up."""
+    if isinstance(node, ast.Subscript):
+        return [_constant(node.slice)]
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return [_constant(argument) for argument in node.args] if name in _LOOKUPS else []
+
+
+def _constant(node: ast.expr) -> str:
+    """A string that is written out, in one piece or in several that are added."""
+    pieces: list[str] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        pieces.append(_constant(node.right) if isinstance(node.right, ast.Constant) else "")
+        node = node.left
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        pieces.append(node.value)
+    return "".join(reversed(pieces))

@@ -113,7 +113,7 @@ class Child:
     def _seed(self, message: dict, buffers: list[bytes]) -> tuple[dict, list[bytes]]:
         random.seed(message["seed"])
         np.random.seed(message["seed"] % 2**32)
-        torch.manual_seed(message["seed"])
+        torch.default_generator.manual_seed(message["seed"])
         return {}, []
 
 

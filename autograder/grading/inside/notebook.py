@@ -1,22 +1,36 @@
 """Run notebook cells in IPython's own shell and capture their outputs in nbformat's form."""
 
+import atexit
 import base64
 import contextlib
 import io
+import sys
 import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from matplotlib_inline.backend_inline import configure_inline_support
+from matplotlib_inline.config import InlineBackend
 from traitlets.config import Config
 
 VIEW = Path(__file__).parents[1]  # where the student's process sees `course`, a temporary folder
 MAX_OUTPUT = 4_000_000  # characters that one cell may show
 MAX_OUTPUTS = 200  # outputs that one cell may show
+PICTURE = """
+import matplotlib.pyplot as plt
+_, axes = plt.subplots(1, 2)
+axes[0].semilogy([1.0, 1000.0], label="$x^2$")
+axes[0].legend(title="text")
+axes[1].imshow([[0.0, 1.0]])
+axes[1].set_title("text", weight="bold")
+plt.show()
+"""
 
 
 class Recorder:
@@ -134,6 +148,23 @@ def start_shell(module: types.ModuleType) -> Shell:
     with silence():
         shell.run_line_magic("matplotlib", "inline")
     return shell
+
+
+def warm() -> None:
+    """Do what the first shell and the first picture of a process have to do; forks inherit it.
+
+    Modules are imported, fonts are found and opened, the grammar of formulas is built: a tenth of a
+    second. Of the shell itself nothing is left.
+    """
+    main = sys.modules["__main__"]
+    shell = start_shell(types.ModuleType("__main__"))
+    run_cell(shell, PICTURE)
+    plt.close("all")
+    atexit.unregister(shell.atexit_operations)
+    del configure_inline_support.current_backend  # else the next shell would have no format
+    InlineBackend.clear_instance()
+    Shell.clear_instance()
+    sys.modules["__main__"] = main
 
 
 def run_cell(shell: Shell, source: str) -> tuple[list[dict[str, Any]], bool]:

@@ -52,8 +52,9 @@ def main(fd: int, confined: bool) -> None:
     for name in PRELOAD:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    from . import child
+    from . import child, notebook
 
+    notebook.warm()
     server = socket.socket(fileno=fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children: Children = Confined() if confined else Unconfined()

@@ -11,6 +11,7 @@ import os
 import select
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,10 @@ import torch
 
 HEADER = struct.Struct("<4sIQ")
 MAGIC = b"DLC1"
-MAX_FRAME = 64 * 2**20
+MAX_FRAME = 64 * 2**20  # bytes of a frame
+MAX_TEXT = (
+    4 * 2**20
+)  # bytes of its JSON: numbers travel in buffers, and small lists cost the reader much
 MAX_DEPTH = 40
 TORCH_DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -107,12 +111,12 @@ def _pack_array(value: np.ndarray, buffers: list[bytes]) -> Any:
 def decode(packed: Any, buffers: list[bytes]) -> Any:
     """Rebuild what `encode` was given, with fresh memory. Raises `WireError` on anything else."""
     try:
-        return _unpack(packed, buffers, 0)
+        return _unpack(packed, enumerate(buffers), 0)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise WireError(f"not plain data: {type(error).__name__}") from None
 
 
-def _unpack(packed: Any, buffers: list[bytes], depth: int) -> Any:
+def _unpack(packed: Any, buffers: Iterator[tuple[int, bytes]], depth: int) -> Any:
     if depth > MAX_DEPTH + 1:
         raise WireError("nested too deeply")
     if packed is None or isinstance(packed, bool | str | int | float):
@@ -133,13 +137,16 @@ def _unpack(packed: Any, buffers: list[bytes], depth: int) -> Any:
     raise WireError("not plain data")
 
 
-def _unpack_numbers(kind: str, body: Any, buffers: list[bytes]) -> torch.Tensor | np.ndarray:
+def _unpack_numbers(
+    kind: str, body: Any, buffers: Iterator[tuple[int, bytes]]
+) -> torch.Tensor | np.ndarray:
     name, shape, index = body
     if not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 32:
         raise WireError("not a shape")
-    if type(index) is not int or index < 0:
+    number, data = next(buffers, (None, b""))
+    if type(index) is not int or index != number:  # each is used once, in the order of `encode`
         raise WireError("not a buffer")
-    raw = bytearray(buffers[index])
+    raw = bytearray(data)
     if kind == "tensor":
         dtype = TORCH_DTYPES[name]
         itemsize = torch.empty(0, dtype=dtype).element_size()
@@ -150,6 +157,10 @@ def _unpack_numbers(kind: str, body: Any, buffers: list[bytes]) -> torch.Tensor 
             raise WireError("not numbers")
     if math.prod(shape) * itemsize != len(raw):
         raise WireError("shape and size disagree")
+    if (
+        math.prod(max(size, 1) for size in shape) > MAX_FRAME
+    ):  # [2**40, 0] is empty, its rows are not
+        raise WireError("too large a shape")
     if isinstance(dtype, torch.dtype):
         flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         return flat.reshape(shape)
@@ -173,7 +184,8 @@ def write_frame(
     Raises:
         WireTimeout: the deadline passed.
     """
-    text = json.dumps([message, [len(buffer) for buffer in buffers]]).encode()
+    sizes = [len(buffer) for buffer in buffers]
+    text = json.dumps([message, sizes], ensure_ascii=False).encode("utf-8", "replace")
     data = b"".join([HEADER.pack(MAGIC, len(text), sum(map(len, buffers))), text, *buffers])
     view = memoryview(data)
     while view:
@@ -185,7 +197,10 @@ def write_frame(
 
 
 def read_frame(
-    fd: int, deadline: float | None = None, limit: int = MAX_FRAME
+    fd: int,
+    deadline: float | None = None,
+    limit: int = MAX_FRAME,
+    text_limit: int = MAX_TEXT,
 ) -> tuple[Any, list[bytes]]:
     """Read one frame.
 
@@ -193,6 +208,7 @@ def read_frame(
         fd: the reading end of a pipe.
         deadline: `time.monotonic()` by which the whole frame must be there; None waits for ever.
         limit: the most bytes that the JSON and the buffers together may have.
+        text_limit: the most bytes that the JSON may have.
 
     Raises:
         WireTimeout: the deadline passed.
@@ -200,7 +216,7 @@ def read_frame(
         EOFError: the other end was closed.
     """
     magic, text_size, data_size = HEADER.unpack(_read(fd, HEADER.size, deadline))
-    if magic != MAGIC or text_size + data_size > limit:
+    if magic != MAGIC or text_size > text_limit or text_size + data_size > limit:
         raise WireError("not a frame, or too large a one")
     text, data = _read(fd, text_size, deadline), _read(fd, data_size, deadline)
     try:
