@@ -10,7 +10,7 @@ root = Path(__file__).resolve().parent
 
 c.CourseDirectory.course_id = "dlcourse"
 c.CourseDirectory.root = str(root)
-# Any SQLAlchemy URL, for example postgresql://grader@localhost/dlcourse.
+# Any SQLAlchemy URL, for example postgresql+psycopg://grader@localhost/dlcourse.
 c.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}"
 
 # nbgrader starts `alembic` by its name to make a gradebook; it stands beside this interpreter,
@@ -33,10 +33,8 @@ c.CourseDirectory.ignore = [
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
 
 # Grading: `nbgrader autograde` and formgrader's button lead through the project's own judge. The
-# first pass reads, runs and judges the notebook, the second enters its marks.
+# first pass reads, runs and judges the notebook. The second enters the marks, with the late penalty
+# of c.AssignLatePenalties.plugin_class, when the submission's last notebook is judged.
 c.Autograde.exporter_class = "autograder.grading.nbgrader.TolerantExporter"
 c.Autograde.sanitize_preprocessors = ["autograder.grading.nbgrader.JudgeNotebook"]
-c.Autograde.autograde_preprocessors = [
-    "nbgrader.preprocessors.SaveAutoGrades",
-    "nbgrader.preprocessors.AssignLatePenalties",
-]
+c.Autograde.autograde_preprocessors = ["autograder.grading.nbgrader.EnterMarks"]

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,24 @@ Submitted = Annotated[Path, typer.Option(help="The folder with STUDENT/UNIT/NAME
 Db = Annotated[str | None, typer.Option(help="The gradebook's SQLAlchemy URL.", show_default=False)]
 
 
+class Isolation(StrEnum):
+    """The wall around students' code."""
+
+    bubblewrap = "bubblewrap"
+    none = "none"
+
+
+Wall = Annotated[
+    Isolation | None,
+    typer.Option(
+        "--isolation",
+        help="The wall around students' code; `none` only for code that you trust. By default "
+        "$AUTOGRADER_ISOLATION, or bubblewrap.",
+        show_default=False,
+    ),
+]
+
+
 class UserError(Exception):
     """A user's mistake, in one line with its remedy."""
 
@@ -45,18 +64,32 @@ def main() -> None:
         err.print(f"autograder: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("autograder: stopped")
-        sys.exit(130)
+        stopped()
+    except SystemExit as end:  # typer's answer to Ctrl-C
+        if end.code == 130:
+            stopped()
+        raise
+
+
+def stopped() -> None:
+    """End after Ctrl-C: nothing is left to wait for, and torch takes a second to be unloaded."""
+    err.print("autograder: stopped; start it again to go on")
+    sys.stdout.flush()
+    os._exit(130)
 
 
 def checked(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `action`; what a user can have caused becomes a `UserError`."""
     from autograder.authoring import AuthoringError
-    from autograder.grading.nbgrader import GradebookError
+    from autograder.grading.cluster import ClusterError
+    from autograder.grading.gradebook import GradebookError
+    from autograder.grading.journal import ClassBusy
+    from autograder.grading.wall import NoWall
 
+    told = (AuthoringError, ClassBusy, ClusterError, GradebookError, NoWall)
     try:
         return action(*args, **kwargs)
-    except (AuthoringError, GradebookError, FileNotFoundError, FileExistsError) as error:
+    except (*told, FileNotFoundError, FileExistsError) as error:
         raise UserError(str(error)) from None
 
 
@@ -206,16 +239,37 @@ def grade(
         str | None, typer.Option(help="One student only.", show_default=False)
     ] = None,
     db: Db = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Judge again what was judged already.")
+    ] = False,
+    isolation: Wall = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="A dask scheduler, such as tcp://host:8786.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Grade a class: marks go into the gradebook beside the folder of submissions."""
+    """Grade a class: marks go into the gradebook beside the folder of submissions.
+
+    What was judged already is not judged again, so a command that was stopped goes on where it was.
+    """
     from autograder.grading.run import grade_class
     from autograder.report import classes
+    from autograder.report.progress import watching
 
     exercises_of(unit)
-    with progress("grading") as track:
+    with watching(err) as watch:
         graded = checked(
-            grade_class, unit, submitted, jobs=jobs, student=student, db=db, track=track
+            grade_class,
+            unit,
+            submitted,
+            jobs=jobs,
+            student=student,
+            db=db,
+            force=force,
+            isolation=isolation and isolation.value,
+            scheduler=scheduler,
+            watch=watch,
         )
     if as_json:
         print(json.dumps(graded.plain(), indent=1))
@@ -244,9 +298,10 @@ def demo(
 ) -> None:
     """Make a class of submissions to unit 01, grade it, and compare with what each has earned."""
     from autograder.demo import run
+    from autograder.report.progress import watching
 
-    with progress("grading") as track:
-        wrong = checked(run, folder, jobs, track, out)
+    with watching(err) as watch:
+        wrong = checked(run, folder, jobs, watch, out)
     if wrong:
         raise typer.Exit(1)
 

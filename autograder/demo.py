@@ -8,15 +8,16 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 from rich.console import Console
 
 from autograder.contract import RELEASE, Exercise, load
+from autograder.grading import wall
+from autograder.grading.fanout import default_isolation
 from autograder.grading.nbgrader import NbgraderClass
-from autograder.grading.run import GradedClass, grade_class
+from autograder.grading.run import GradedClass, Watch, grade_class
 from autograder.report import classes
 from autograder.report.pages import write_class
 
@@ -164,7 +165,17 @@ def differences(graded: GradedClass, expected: Iterable[Submission]) -> Iterator
                 yield f"{where}: taken for {mark.mistake!r}, is {named!r}"
 
 
-def run(folder: Path, jobs: int | None, track: Any, out: Console) -> list[str]:
+def found_wall() -> tuple[str, str]:
+    """The wall and its description; `none` will do for a class that was made here."""
+    isolation = default_isolation()
+    try:
+        wall.check(isolation)
+    except wall.NoWall as error:
+        return "none", f"none, for this class was made here; {error}"
+    return isolation, wall.describe(isolation)
+
+
+def run(folder: Path, jobs: int | None, watch: Watch, out: Console) -> list[str]:
     """Make the class, grade it, show it, write feedback, and compare.
 
     Returns:
@@ -172,6 +183,8 @@ def run(folder: Path, jobs: int | None, track: Any, out: Console) -> list[str]:
     """
     from autograder.demo_class import submissions
 
+    isolation, said = found_wall()
+    out.print(f"wall  {said}", markup=False, soft_wrap=True)
     made = submissions()
     marker = folder / "submitted"
     if folder.exists() and any(folder.iterdir()) and not marker.is_dir():
@@ -179,7 +192,7 @@ def run(folder: Path, jobs: int | None, track: Any, out: Console) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     for submission in made:
         write(submission, marker)
-    graded = grade_class(UNIT, marker, jobs=jobs, track=track)
+    graded = grade_class(UNIT, marker, jobs=jobs, isolation=isolation, watch=watch)
     classes.show(graded, out)
     pages = write_class(UNIT, marker)
     out.print(f"feedback  {pages[0].parents[2]} ({len(pages)} pages)", soft_wrap=True)

@@ -143,6 +143,40 @@ def test_a_function_that_kills_its_process_costs_its_own_exercise_only(marks):
     assert any("ended the process" in note for note in found.notes)
 
 
+def own_cells(source, count):
+    """The right notebook with cells of the student's own before the first answer."""
+    submission = notebook(RIGHT)
+    submission.cells[1:1] = [new_code_cell(f"{source}\n# {i}") for i in range(count)]
+    return submission
+
+
+def test_cells_that_kill_their_process_do_not_use_up_the_honest_ones(marks):
+    earned, found = marks(own_cells("import os\nos._exit(1)", 8))
+    assert earned == [2, 2, 2]
+    assert sum("ended the process" in note for note in found.notes) == 8
+
+
+def test_a_notebook_has_so_much_time_and_the_answers_run_all_the_same(marks, monkeypatch):
+    monkeypatch.setattr(grading, "CELLS_LIMIT", 1.0)
+    earned, found = marks(own_cells("import time\ntime.sleep(0.4)", 20))
+    assert earned == [2, 2, 2] and found.cells_seconds < 4
+    assert sum("was not run" in note for note in found.notes) >= 15
+
+
+def test_an_exercise_has_so_much_time_for_all_its_calls(marks, monkeypatch):
+    monkeypatch.setattr(grading, "CALLS_LIMIT", 1.0)
+    slow = "import time\ndef twice(x):\n    time.sleep(0.9)\n    return 2 * x"
+    assert marks(notebook({**RIGHT, "twice": slow}))[0] == [2, 1, 2]
+
+
+def test_a_diagnosis_that_fails_costs_nothing(server):
+    def diagnose(exercise, verdict):
+        raise RecursionError
+
+    found = grading.grade(notebook(RIGHT), notebook(), EXERCISES, server, diagnose)
+    assert found.marks == 6
+
+
 def test_endless_output_is_cut(marks):
     loud = "def half(x):\n    for i in range(200_000): print('spam' * 50)\n    return x / 2"
     earned, found = marks(notebook({**RIGHT, "half": loud}))

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config.loader import PyFileConfigLoader
 
 from autograder import demo
 from autograder.contract import RELEASE, load
@@ -97,6 +101,24 @@ def test_nbgrader_autograde_gives_the_same_marks(graded, tmp_path):
     ours = NbgraderClass(graded.folder / "submitted").marks(UNIT)
     theirs = NbgraderClass(tmp_path / "submitted").marks(UNIT)
     assert theirs == ours
+
+
+def test_formgraders_button_grades_one_student_again(graded, tmp_path):
+    """What the button calls, with nbgrader's configuration as it is."""
+    shutil.copytree(graded.folder, tmp_path / "class")
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(ROOT)).load_config()
+    config.CourseDirectory.root = str(tmp_path / "class")
+    config.CourseDirectory.source_directory = str(ROOT / "source")
+    config.CourseDirectory.db_url = f"sqlite:///{tmp_path / 'class' / 'gradebook.db'}"
+    button = NbGraderAPI(CourseDirectory(config=config), config=config)
+    with sqlite3.connect(tmp_path / "class" / "gradebook.db") as db:
+        db.execute("update grade set auto_score = 0.25")
+    done = button.autograde(UNIT, "damaged")
+    assert done["success"], done
+    ours = NbgraderClass(graded.folder / "submitted").marks(UNIT)
+    theirs = NbgraderClass(tmp_path / "class" / "submitted").marks(UNIT)
+    assert theirs["damaged"] == ours["damaged"]
+    assert set(theirs["Ада"].values()) == {0.25}
 
 
 def test_nbgrader_exports_the_marks(graded, tmp_path):

@@ -6,13 +6,14 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from nbformat import NotebookNode
 
 from autograder.grading.submission import MAX_PARSED, tidy_cell
 
+KEPT = 500  # sources whose statements are kept; the cells of several notebooks
 _PYTHON_MAGICS = {"time", "capture", "prun"}  # those cell magics whose body runs in the notebook
 _CELL_MAGIC = re.compile(r"\s*%%(\w*)")
 _MAGIC = re.compile(r"(?:\w[\w, ]*=\s*)?[%!].*|\?.*|[\w.]+\?{1,2}\s*")
@@ -104,8 +105,12 @@ def _cell(index: int, node: NotebookNode) -> Cell:
     )
 
 
+@lru_cache(KEPT)
 def _parse(source: str) -> tuple[str, tuple[Statement, ...]] | None:
-    """A cell as Python and its top-level statements, None where it is neither Python nor magics."""
+    """A cell as Python and its top-level statements, None where it is neither Python nor magics.
+
+    A class hands in the same given cells, tests and stubs again and again: each is parsed once.
+    """
     magic = _CELL_MAGIC.match(source)
     if magic and magic[1] not in _PYTHON_MAGICS:
         return "", ()  # %%bash, %%writefile: Python, if any, that this notebook does not run

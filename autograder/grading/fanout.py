@@ -1,93 +1,94 @@
-"""A class of submissions: graded side by side, entered into the gradebook one at a time."""
+"""Many submissions side by side: what a worker is given, what it does, what it gives back."""
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from multiprocessing import util
+from typing import Any, Protocol
 
+import nbformat
 import torch
 
-from autograder.contract import RELEASE
+from autograder import contract
 from autograder.diagnosis import Diagnostician
 from autograder.grading.forkserver import ForkServer
-from autograder.grading.grade import Graded, grade_file
+from autograder.grading.grade import Graded, grade_file, unreadable
+from autograder.grading.journal import checks_fingerprint
+from autograder.grading.pool import LocalPool, WorkerDied
+
+AHEAD = 2  # jobs that wait for each worker, so that none waits for the coordinator
+_one_at_a_time = threading.Lock()  # torch's random generator is the whole process's
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook of one student."""
+    """One notebook of one student, with all that a worker needs.
+
+    Attributes:
+        name: the file's name, for messages.
+        data: the file's bytes.
+        problem: why the file could not be read, if so.
+        checks: the fingerprint of the checks that it is to be judged by.
+        fingerprint: the same with the submission's own bytes; the judged notebook carries it.
+        isolation: the wall around the student's code.
+    """
 
     student: str
     unit: str
     notebook: str
-    path: Path
-    submitted: Path
+    name: str
+    data: bytes = field(repr=False)
+    problem: str
+    checks: str
+    fingerprint: str
+    isolation: str
 
 
 @dataclass
 class Done:
-    """A job and what became of it; `failure` is set where the grader itself went wrong."""
+    """What became of a job; `failure` is set where the grader itself went wrong."""
 
-    job: Job
-    graded: Graded | None = None
+    student: str
+    notebook: str
+    judged: str | None = field(default=None, repr=False)  # the notebook as JSON
+    timings: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
 
 
-@dataclass
-class Submissions:
-    """What was found below a folder of submissions."""
-
-    jobs: list[Job] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+class Pool(Protocol):
+    """Where jobs run: processes of this machine, or a cluster."""
 
     @property
-    def students(self) -> list[str]:
-        """Who handed in something, in alphabetical order."""
-        return sorted({job.student for job in self.jobs})
+    def workers(self) -> int:
+        """How many jobs can run at once."""
+        ...
+
+    def submit(self, function: Callable[[Any], Any], job: Any) -> "Future[Any]":
+        """Run `function(job)` there."""
+        ...
 
 
-def find_submissions(unit: str, submitted: Path, student: str | None = None) -> Submissions:
-    """All notebooks of the unit below `submitted/STUDENT/UNIT/`.
+def default_isolation() -> str:
+    """The wall that is used where none is named."""
+    return os.environ.get("AUTOGRADER_ISOLATION") or "bubblewrap"
 
-    Raises:
-        FileNotFoundError: the folder is missing, or nobody in it handed in this unit.
-    """
-    if not submitted.is_dir():
-        raise FileNotFoundError(
-            f"no folder {submitted}: name the one with STUDENT/{unit}/ in it (--submitted)"
-        )
-    names = [path.stem for path in sorted((RELEASE / unit).glob("*.ipynb"))]
-    found = Submissions()
-    for folder in sorted(submitted.iterdir()):
-        if not (folder / unit).is_dir() or (student and folder.name != student):
-            continue
-        for name in names:
-            path = folder / unit / f"{name}.ipynb"
-            if path.exists() or path.is_symlink():
-                found.jobs.append(Job(folder.name, unit, name, path, submitted))
-            else:
-                found.notes.append(f"{folder.name} handed in no {name}.ipynb")
-        for path in sorted((folder / unit).glob("*.ipynb")):
-            if path.stem not in names:
-                found.notes.append(
-                    f"{folder.name}: {path.name} is no notebook of {unit} and is left out"
-                )
-    if not found.jobs:
-        who = f"of {student} " if student else ""
-        raise FileNotFoundError(
-            f"no submission {who}to {unit} in {submitted}: expected STUDENT/{unit}/*.ipynb"
-        )
-    return found
+
+def tools(isolation: str | None = None) -> tuple[ForkServer, Diagnostician]:
+    """One fork server for each worker process, started when the first job comes."""
+    return _tools(isolation or default_isolation())
 
 
 @cache
-def tools() -> tuple[ForkServer, Diagnostician]:
-    """One fork server for each worker process, started when the first job comes."""
-    server = ForkServer()
+def _tools(isolation: str) -> tuple[ForkServer, Diagnostician]:
+    server = ForkServer(isolation)
+    # Not atexit: multiprocessing's processes end without it.
+    util.Finalize(None, server.close, exitpriority=10)
     return server, Diagnostician(server)
 
 
@@ -100,23 +101,77 @@ def prepare_worker() -> None:
 def run_job(job: Job) -> Done:
     """Grade one notebook, in a worker."""
     try:
-        release = RELEASE / job.unit / f"{job.notebook}.ipynb"
-        return Done(job, grade_file(job.path, release, job.unit, *tools(), within=job.submitted))
-    except Exception as error:  # the batch goes on; the summary names it
-        return Done(job, failure=f"{type(error).__name__}: {error}")
+        with _one_at_a_time:
+            graded = _grade(job)
+    except Exception as error:  # the class goes on; the summary names it
+        return Done(job.student, job.notebook, failure=f"{type(error).__name__}: {error}")
+    graded.notebook.metadata["autograder"]["graded"] = job.fingerprint
+    text = nbformat.writes(graded.notebook, version=nbformat.NO_CONVERT)
+    return Done(job.student, job.notebook, text, {"seconds": graded.seconds})
+
+
+def _grade(job: Job) -> Graded:
+    ours = checks_fingerprint(job.unit, job.notebook)
+    if ours != job.checks:
+        raise OtherChecks(
+            f"the worker has other checks ({ours[:12]}) than the coordinator "
+            f"({job.checks[:12]}): give both the same commit"
+        )
+    release = contract.RELEASE / job.unit / f"{job.notebook}.ipynb"
+    if job.problem:
+        return unreadable(
+            nbformat.read(release, as_version=4), contract.load(job.unit), job.problem
+        )
+    return grade_file(job.data, job.name, release, job.unit, *tools(job.isolation))
+
+
+class OtherChecks(Exception):
+    """A worker would judge by something else than the coordinator."""
 
 
 @contextmanager
-def local_pool(jobs: int | None) -> Iterator[Executor]:
-    """Worker processes on this machine: the seam where a cluster's executor goes."""
-    pool = ProcessPoolExecutor(jobs or os.cpu_count(), initializer=prepare_worker)
+def local_pool(jobs: int | None) -> Iterator[LocalPool]:
+    """Worker processes on this machine; whatever goes wrong, none is left."""
+    exercises = [
+        f"autograder.exercises.{path.stem}" for path in contract.EXERCISES.glob("[a-z]*.py")
+    ]
+    pool = LocalPool(jobs or cores(), prepare_worker, [__name__, *sorted(exercises)])
     try:
         yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException:
+        pool.stop()
+        raise
+    pool.close()
 
 
-def grade_all(jobs: Sequence[Job], executor: Executor) -> Iterator[Done]:
-    """Grade every job side by side: begins at once, gives each result as it comes."""
-    futures = [executor.submit(run_job, job) for job in jobs]
-    return (future.result() for future in as_completed(futures))
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def grade_all(jobs: Iterable[Job], pool: Pool) -> Iterator[Done]:
+    """Grade jobs side by side and give each result as it comes.
+
+    A job is taken only when a worker will soon be free, and nothing of it is kept once its result
+    was given: memory does not grow with the class.
+    """
+    jobs = iter(jobs)
+    running: dict[Future[Any], tuple[str, str]] = {}
+    while True:
+        room = max(1, (1 + AHEAD) * pool.workers - len(running))
+        for job in itertools.islice(jobs, room):
+            running[pool.submit(run_job, job)] = job.student, job.notebook
+        if not running:
+            return
+        ready, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ready:
+            yield _result(future, *running.pop(future))
+
+
+def _result(future: "Future[Any]", student: str, notebook: str) -> Done:
+    try:
+        return future.result()
+    except WorkerDied as error:
+        return Done(student, notebook, failure=str(error))
+    except Exception as error:
+        return Done(student, notebook, failure=f"{type(error).__name__}: {error}")

@@ -1,11 +1,12 @@
 """One submission's notebook: repair it, run it, judge it, and give back the judged notebook."""
 
-import base64
-import binascii
-import json
+import contextlib
+import copy
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,40 @@ from nbformat import NotebookNode
 from autograder.contract import Exercise, load
 from autograder.grading.forkserver import ChildGone, ForkServer, StudentProcess, TimedOut
 from autograder.grading.judge import Verdict, judge, refused
+from autograder.grading.outputs import Cleaner, shown_data
 from autograder.grading.repair import Repaired, repair
-from autograder.grading.submission import UnreadableSubmission, read_submission
+from autograder.grading.submission import UnreadableSubmission, parse
 
 CELL_LIMIT = 10.0  # seconds for one cell; a reference notebook's cells take a few seconds together
 LATER_CELL_LIMIT = 4.0  # seconds for each cell after one that did not finish
+CELLS_LIMIT = 120.0  # seconds for all cells; then cells that the student added are not run
+SPENT_CELL_LIMIT = 1.0  # seconds for each of the other cells when that time is spent
 CALL_LIMIT = 5.0  # seconds for one call of a check
-MAX_PROCESSES = 6  # fresh processes that one notebook is given
+CALLS_LIMIT = 30.0  # seconds for all calls of an exercise's checks
+MAX_PROCESSES = 40  # fresh processes that one notebook is given
+NOT_RUN = "not run: cells before it kept ending the process"
 Diagnose = Callable[[Exercise, Verdict], dict[str, str] | None]
 
 
 @dataclass
 class Graded:
-    """What became of one notebook."""
+    """What became of one notebook.
+
+    Attributes:
+        notebook: the judged notebook.
+        verdicts: one for each exercise.
+        notes: what the student should know, in words.
+        seconds: how long it took altogether.
+        cells_seconds: of these, how long the notebook's own cells ran.
+        probes_seconds: how long the student's process ran the judge's probes.
+    """
 
     notebook: NotebookNode
     verdicts: list[Verdict]
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    cells_seconds: float = 0.0
+    probes_seconds: float = 0.0
 
     @property
     def marks(self) -> float:
@@ -41,40 +58,46 @@ class Graded:
 
 
 def grade_file(
-    path: Path,
-    release: Path,
-    unit: str,
-    server: ForkServer,
-    diagnose: Diagnose,
-    within: Path | None = None,
+    data: bytes, name: str, release: Path, unit: str, server: ForkServer, diagnose: Diagnose
 ) -> Graded:
     """Grade one file; one that cannot be read becomes a message and no marks.
 
     Args:
-        path: the submitted notebook.
+        data: the submitted file's bytes.
+        name: its name, for messages.
         release: the released notebook that it should answer.
         unit: the unit's name.
         server: gives fresh processes.
         diagnose: names known mistakes.
-        within: the folder that the path must not lead out of.
     """
-    master = nbformat.read(release, as_version=4)
+    master = released(release)
     try:
-        submission = read_submission(path, within=within)
+        submission = parse(data, name)
     except UnreadableSubmission as error:
         return unreadable(master, load(unit), str(error))
     return grade(submission, master, load(unit), server, diagnose)
 
 
+def released(path: Path) -> NotebookNode:
+    """A released notebook, read once; it is shared and must not be changed."""
+    return _released(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(20)
+def _released(path: Path, changed: int) -> NotebookNode:
+    del changed
+    return nbformat.read(path, as_version=4)
+
+
 def unreadable(master: NotebookNode, exercises: Mapping[str, Exercise], reason: str) -> Graded:
     """The master's notebook with no marks anywhere and the reason on top."""
-    verdicts = []
-    for cell in master.cells:
+    notebook, verdicts = copy.deepcopy(master), []
+    for cell in notebook.cells:
         if exercise := _exercise_of(cell, exercises):
             verdicts.append(refused(exercise, reason))
             _enter(cell, verdicts[-1])
-    master.metadata["autograder"] = {"notes": [reason]}
-    return Graded(master, verdicts, [reason])
+    notebook.metadata["autograder"] = {"notes": [reason]}
+    return Graded(notebook, verdicts, [reason])
 
 
 def grade(
@@ -93,7 +116,8 @@ def grade(
     run.all_cells()
     notes = [*repaired.notes, *run.notes]
     repaired.notebook.metadata["autograder"] = {"notes": notes}
-    return Graded(repaired.notebook, run.verdicts, notes, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Graded(repaired.notebook, run.verdicts, notes, seconds, run.cells, run.probes)
 
 
 class _Run:
@@ -112,8 +136,10 @@ class _Run:
         self._culprits: set[int] = set()
         self._processes = 0
         self._limit = CELL_LIMIT
+        self._clean = Cleaner()
         self.verdicts: list[Verdict] = []
         self.notes: list[str] = []
+        self.cells = self.probes = 0.0  # seconds
 
     def all_cells(self) -> None:
         """Run every cell, judge every exercise; a cell that ends the process costs itself alone."""
@@ -136,6 +162,8 @@ class _Run:
         while self._processes < MAX_PROCESSES:
             self._processes += 1
             process = self._server.child()
+            with contextlib.suppress(TimedOut, ChildGone):
+                process.run_cell("", self._limit)  # starts the shell
             for number in range(upto):
                 if number not in self._culprits and not self._replay(process, number):
                     break
@@ -145,7 +173,7 @@ class _Run:
 
     def _replay(self, process: StudentProcess, number: int) -> bool:
         try:
-            process.run_cell(self._cells[number].source, self._limit)
+            self._outputs(process, self._cells[number].source)
         except TimedOut:
             self._culprits.add(number)
         except ChildGone:
@@ -158,22 +186,38 @@ class _Run:
 
     def _run_cell(self, process: StudentProcess | None, number: int, cell: NotebookNode) -> None:
         if process is None:
-            cell.outputs = [_message("not run: cells before it kept ending the process")]
+            cell.outputs = [_message(NOT_RUN)]
+            return
+        limit = self._cell_limit
+        if self.cells > CELLS_LIMIT and cell.metadata.get("autograder", {}).get("student"):
+            cell.outputs = [_message("not run: the time for all cells was spent")]
+            self._note(number, "was not run: the time for all cells was spent")
             return
         try:
-            outputs, _ = process.run_cell(cell.source, self._limit)
-            cell.outputs = clean(outputs)
+            cell.outputs = self._clean(self._outputs(process, cell.source))
         except TimedOut as error:
-            said = clean((error.reply or {}).get("outputs"))
+            said = self._clean((error.reply or {}).get("outputs"))
             cell.outputs = [
                 *said,
-                _message(f"stopped: this cell ran for more than {self._limit:.0f} s"),
+                _message(f"stopped: this cell ran for more than {limit:.0f} s"),
             ]
-            self._note(number, f"did not finish within {self._limit:.0f} s and was stopped")
+            self._note(number, f"did not finish within {limit:.0f} s and was stopped")
             self._limit = LATER_CELL_LIMIT
         except ChildGone as error:
             cell.outputs = [_message(f"this cell ended the process ({error})")]
             self._note(number, f"ended the process ({error}); the rest was run again without it")
+
+    @property
+    def _cell_limit(self) -> float:
+        spent = self.cells > CELLS_LIMIT
+        return min(self._limit, SPENT_CELL_LIMIT) if spent else self._limit
+
+    def _outputs(self, process: StudentProcess, source: str) -> list[dict[str, Any]]:
+        before = process.waited
+        try:
+            return process.run_cell(source, self._cell_limit)[0]
+        finally:
+            self.cells += process.waited - before
 
     def _note(self, number: int, what: str) -> None:
         self._culprits.add(number)
@@ -183,13 +227,18 @@ class _Run:
         self, process: StudentProcess | None, cell: NotebookNode, exercise: Exercise
     ) -> None:
         if process is None:
-            verdict = refused(exercise, "not run: cells before it kept ending the process")
+            verdict = refused(exercise, NOT_RUN)
         elif exercise.name not in self._answers:
             verdict = refused(exercise, "the notebook has no answer to this exercise")
         else:
             source = self._answers[exercise.name]
-            verdict = judge(exercise, process, source, limit=CALL_LIMIT)
-            verdict.diagnosis = self._diagnose(exercise, verdict)
+            before = process.waited
+            verdict = judge(exercise, process, source, limit=CALL_LIMIT, total=CALLS_LIMIT)
+            self.probes += process.waited - before
+            try:
+                verdict.diagnosis = self._diagnose(exercise, verdict)
+            except Exception:  # marks do not depend on it
+                logging.getLogger(__name__).exception("no diagnosis of %s", exercise.path)
         self.verdicts.append(verdict)
         _enter(cell, verdict)
 
@@ -207,7 +256,7 @@ def _enter(cell: NotebookNode, verdict: Verdict) -> None:
     marks: what the visible tests showed is kept as display data, and the one result is the judge's.
     """
     shown = [_harmless(output) for output in cell.get("outputs", [])]
-    marks = nbformat.v4.new_output("execute_result", {"text/plain": repr(float(verdict.marks))})
+    marks = shown_data("execute_result", {"text/plain": repr(float(verdict.marks))})
     marks.execution_count = cell.get("execution_count")
     marks.metadata["autograder"] = "marks"
     cell.outputs = [*shown, marks]
@@ -217,54 +266,13 @@ def _enter(cell: NotebookNode, verdict: Verdict) -> None:
 def _harmless(output: NotebookNode) -> NotebookNode:
     if output.output_type == "error":
         text = "\n".join(output.traceback)
-        return nbformat.v4.new_output("display_data", {"text/plain": text})
+        return shown_data("display_data", {"text/plain": text})
     if output.output_type == "execute_result":
-        return nbformat.v4.new_output("display_data", output.data)
+        return shown_data("display_data", output.data)
     if output.output_type == "stream":
         output.name = "stdout"
     return output
 
 
 def _message(text: str) -> NotebookNode:
-    return nbformat.v4.new_output("stream", name="stderr", text=f"[{text}]\n")
-
-
-def clean(outputs: Any) -> list[NotebookNode]:
-    """What a student's process calls outputs, made into valid ones; anything else is dropped."""
-    found = []
-    for output in outputs if isinstance(outputs, list) else []:
-        if isinstance(output, dict) and (made := _clean(output)) is not None:
-            found.append(made)
-    return found
-
-
-def _clean(output: dict[str, Any]) -> NotebookNode | None:
-    kind = output.get("output_type")
-    if kind == "stream":
-        name = "stderr" if output.get("name") == "stderr" else "stdout"
-        return nbformat.v4.new_output("stream", name=name, text=_text(output.get("text")))
-    if kind == "error":
-        lines = output.get("traceback")
-        lines = [_text(line) for line in lines] if isinstance(lines, list) else []
-        words = {"ename": _text(output.get("ename")), "evalue": _text(output.get("evalue"))}
-        return nbformat.v4.new_output("error", **words, traceback=lines)
-    if kind in ("display_data", "execute_result") and isinstance(output.get("data"), dict):
-        data = {_text(mime): _bundle(_text(mime), value) for mime, value in output["data"].items()}
-        return nbformat.v4.new_output(kind, {mime: value for mime, value in data.items() if value})
-    return None
-
-
-def _text(value: Any) -> str:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
-
-
-def _bundle(mime: str, value: Any) -> Any:
-    """One representation of an output: text, checked base64, or JSON."""
-    if mime.endswith("json"):
-        return json.loads(json.dumps(value))
-    if mime in ("image/png", "image/jpeg", "image/gif"):
-        try:
-            base64.b64decode(_text(value).replace("\n", ""), validate=True)
-        except (binascii.Error, ValueError):
-            return ""
-    return _text(value)
+    return NotebookNode(output_type="stream", name="stderr", text=f"[{text}]\n")

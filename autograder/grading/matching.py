@@ -42,6 +42,11 @@ class Master:
         return frozenset().union(*self.names.values())
 
     @cached_property
+    def own(self) -> frozenset[bytes]:
+        """Every statement of the master's, stubs included."""
+        return self.stubs | self.given.keys()
+
+    @cached_property
     def bound(self) -> frozenset[str]:
         """Every name that the master's cells bind."""
         return self.wanted.union(*(s.binds for cell in self.cells for s in cell.statements))
@@ -54,7 +59,7 @@ class Master:
 
     def real(self, cell: Cell) -> frozenset[str]:
         """The exercises' names that the cell defines in statements of the student's."""
-        return cell.defines_beside(self.stubs | self.given.keys()) & self.wanted
+        return cell.defines_beside(self.own) & self.wanted
 
     def shares(self, cell: Cell, exercise: str) -> bool:
         """Whether the cell answers other exercises too."""

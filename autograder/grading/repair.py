@@ -248,13 +248,13 @@ def _helpers(
         for s in cell.statements if ours and cell.kind == "code" else ():
             if s.digest not in master.given:
                 pool |= dict.fromkeys(s.defines - master.bound, (cell, s))
-    seen, helpers = {id(s) for _, s in chosen}, []
+    seen, helpers = {(cell.index, id(s)) for cell, s in chosen}, []
     queue = [s for _, s in chosen]
     while queue:
         for name in sorted(queue.pop().reads & pool.keys()):
             cell, s = pool[name]
-            if id(s) not in seen:
-                seen.add(id(s))
+            if (cell.index, id(s)) not in seen:  # equal cells have the same statements
+                seen.add((cell.index, id(s)))
                 helpers.append((cell, s))
                 queue.append(s)
     return helpers

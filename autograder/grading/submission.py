@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 MAX_PARSED = 30_000  # characters; a longer cell is kept but not parsed
 MAX_TEXT = 1_000_000  # characters in all cells that are parsed
 MAX_CELLS = 5000
+MAX_BYTES = 20_000_000  # of a submitted file
 
 _NOT_TEXT = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"%PDF": "a PDF"}
 _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -25,7 +26,7 @@ class UnreadableSubmission(Exception):
 
 
 def read_submission(
-    path: Path, *, within: Path | None = None, max_bytes: int = 20_000_000
+    path: Path, *, within: Path | None = None, max_bytes: int = MAX_BYTES
 ) -> NotebookNode:
     """Read a submitted notebook, tolerantly, and keep of it only what `repair` looks at.
 
@@ -40,26 +41,43 @@ def read_submission(
     Raises:
         UnreadableSubmission: for whatever is wrong with the file; no other exception.
     """
+    return parse(read_bytes(path, within=within, max_bytes=max_bytes), Path(path).name)
+
+
+def read_bytes(path: Path, *, within: Path | None = None, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a submitted file that is neither a link, nor special, nor too large.
+
+    Args and errors as `read_submission`.
+    """
     path = Path(path)
     _refuse_links(path, within)
-    text = _decode(_read_bytes(path, max_bytes), path.name)
+    return _read_bytes(path, max_bytes)
+
+
+def parse(data: bytes, name: str) -> NotebookNode:
+    """The notebook in a submitted file's bytes, of format 3 or 4; `name` stands in the messages.
+
+    Raises:
+        UnreadableSubmission: for whatever is wrong with it.
+    """
+    text = _decode(data, name)
     try:
-        data = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError, MemoryError):
         page = text.lstrip()[:1] == "<"
         what = "a web page" if page else "damaged or no notebook (not valid JSON)"
         raise UnreadableSubmission(
-            f"{path.name} is {what}: download the notebook as .ipynb and hand it in again."
+            f"{name} is {what}: download the notebook as .ipynb and hand it in again."
         ) from None
-    cells = _raw_cells(data, path.name)
+    cells = _raw_cells(found, name)
     if len(cells) > MAX_CELLS:
         raise UnreadableSubmission(
-            f"{path.name} has more than {MAX_CELLS} cells: hand in the assignment's own notebook."
+            f"{name} has more than {MAX_CELLS} cells: hand in the assignment's own notebook."
         )
     tidy = [tidy_cell(cell) for cell in cells if isinstance(cell, dict)]
     if sum(len(cell.source) for cell in tidy if len(cell.source) <= MAX_PARSED) > MAX_TEXT:
         raise UnreadableSubmission(
-            f"{path.name} has more than {MAX_TEXT / 1e6:g} MB of text in its cells: "
+            f"{name} has more than {MAX_TEXT / 1e6:g} MB of text in its cells: "
             "remove what was pasted there and hand it in again."
         )
     return NotebookNode(nbformat=4, nbformat_minor=5, metadata=NotebookNode(), cells=tidy)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from autograder.contract import load
+from autograder.grading.collect import printable
 from autograder.grading.run import GradedClass, StudentResult
 
 
@@ -16,14 +18,33 @@ def show(graded: GradedClass, out: Console) -> None:
     show_notes(graded.students, out)
     for note in graded.notes:
         out.print(note, markup=False, soft_wrap=True)
+    show_summary(graded, out)
+
+
+def show_summary(graded: GradedClass, out: Console) -> None:
+    """How long it took, what took longest, what failed, and where everything lies."""
+    if graded.judged > len(graded.slowest) > 0:
+        out.print("slowest", style="bold")
+        for judged in graded.slowest:
+            where = f"{printable(judged.student)}/{judged.notebook}"
+            out.print(f"{judged.seconds:7.1f} s  {where}", markup=False, soft_wrap=True)
     for failure in graded.failures:
-        out.print(f"not graded: {failure}", style="red", markup=False, soft_wrap=True)
-    count = len(graded.students)
-    plural = "" if count == 1 else "s"
-    out.print(
-        f"{count} submission{plural} in {graded.seconds:.0f} s; gradebook {graded.gradebook}",
-        soft_wrap=True,
-    )
+        out.print(f"not graded: {printable(failure)}", style="red", markup=False, soft_wrap=True)
+    parts = [f"{_count(graded.judged, 'notebook')} judged in {graded.seconds:.0f} s"]
+    if graded.judged:
+        parts[0] += f" ({graded.per_minute:.0f} a minute)"
+    if graded.kept:
+        parts.append(f"{graded.kept} judged before (--force judges them again)")
+    parts.append(f"{_count(len(graded.students), 'student')}, {graded.entered} entered now")
+    if graded.failures:
+        parts.append(f"{len(graded.failures)} failed")
+    out.print("; ".join(parts), soft_wrap=True)
+    out.print(f"gradebook  {graded.gradebook}", markup=False, soft_wrap=True)
+    out.print(f"log        {graded.log}", markup=False, soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def show_notebook(graded: GradedClass, notebook: str, out: Console) -> None:
@@ -41,7 +62,9 @@ def show_notebook(graded: GradedClass, notebook: str, out: Console) -> None:
     for student in graded.students:
         marks = [mark for mark in student.marks if mark.exercise in names]
         cells = [f"{mark.marks:g}" if mark.marks else "[dim]0" for mark in marks]
-        table.add_row(student.student, *cells, _sum(mark.marks for mark in marks))
+        table.add_row(
+            escape(printable(student.student)), *cells, _sum(mark.marks for mark in marks)
+        )
     out.print(table)
     out.print()
 
@@ -56,9 +79,11 @@ def show_notes(students: Iterable[StudentResult], out: Console) -> None:
         for mark in student.marks:
             if mark.mistake:
                 out.print(
-                    f"{student.student}: {mark.exercise}: {mark.mistake}",
+                    f"{printable(student.student)}: {mark.exercise}: {mark.mistake}",
                     markup=False,
                     soft_wrap=True,
                 )
         for note in student.notes:
-            out.print(f"{student.student}: {note}", style="dim", markup=False, soft_wrap=True)
+            out.print(
+                f"{printable(student.student)}: {note}", style="dim", markup=False, soft_wrap=True
+            )
