@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograder.contract import RELEASE
+from autograder import contract
 
 # What a browser, Jupyter, a file manager or Colab makes of a name that is taken already.
 _COPY = re.compile(
@@ -47,7 +47,7 @@ def find_submissions(unit: str, submitted: Path, student: str | None = None) -> 
         raise FileNotFoundError(
             f"no folder {submitted}: name the one with STUDENT/{unit}/ in it (--submitted)"
         )
-    names = [path.stem for path in sorted((RELEASE / unit).glob("*.ipynb"))]
+    names = [path.stem for path in sorted((contract.RELEASE / unit).glob("*.ipynb"))]
     found = Submissions()
     for name in sorted(os.listdir(submitted)):
         if not name.startswith(".") and (student is None or _nfc(name) == _nfc(student)):

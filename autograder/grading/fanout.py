@@ -106,7 +106,7 @@ def run_job(job: Job) -> Done:
     except Exception as error:  # the class goes on; the summary names it
         return Done(job.student, job.notebook, failure=f"{type(error).__name__}: {error}")
     graded.notebook.metadata["autograder"]["graded"] = job.fingerprint
-    text = nbformat.writes(graded.notebook, version=nbformat.NO_CONVERT)
+    text = nbformat.v4.writes(graded.notebook)
     return Done(job.student, job.notebook, text, {"seconds": graded.seconds})
 
 

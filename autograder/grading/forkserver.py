@@ -19,7 +19,6 @@ from autograder.grading.inside import wire
 MAX_OUTPUTS = 24 * 2**20  # bytes of a reply to `run_cell`
 MAX_WORDS, MAX_NAME = 2000, 200  # characters of a message, of a name
 INTERRUPT_GRACE = 2.0  # seconds between an interrupt and the kill
-SCRATCH = "/tmp"  # behind the wall: the server's own, and each child's own
 COMMAND_LIMIT = 60.0  # seconds that the fork server may take to make or end a child
 START_LIMIT = 120.0  # seconds that the fork server may take to import its libraries
 ENVIRONMENT = {
@@ -113,7 +112,7 @@ class ForkServer:
 
     def _environment(self) -> dict[str, str]:
         if self._group is not None:
-            found, scratch = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, SCRATCH
+            found, scratch = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, wall.SCRATCH
         else:
             kept = ("PATH", "LANG", "LD_LIBRARY_PATH")
             found = {key: os.environ[key] for key in kept if key in os.environ}

@@ -9,13 +9,11 @@ import contextlib
 import fcntl
 import hashlib
 import inspect
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -115,9 +113,9 @@ class Journal:
         """The judged notebook, if it is there and has this fingerprint."""
         path = self._place(student) / f"{notebook}.ipynb"
         try:
-            found: Any = nbformat.from_dict(json.loads(path.read_bytes()))
+            found = nbformat.v4.reads(path.read_text(encoding="utf-8"))
             return found if found.metadata.autograder.graded == wanted else None
-        except (OSError, ValueError, AttributeError, RecursionError):
+        except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, student: str, notebook: str, text: str) -> None:

@@ -266,7 +266,7 @@ class _Run:
         node = None
         if done.judged is not None:
             self._journal.write(done.student, done.notebook, done.judged)
-            node = nbformat.reads(done.judged, as_version=nbformat.NO_CONVERT)
+            node = nbformat.v4.reads(done.judged)
             shown.marks, shown.points = _sums(_marks(node))
             shown.seconds, shown.notes = done.timings.get("seconds", 0.0), _notes(node)
             self._result.judged += 1

@@ -21,7 +21,8 @@ ISOLATIONS = ("bubblewrap", "none")
 REPOSITORY = Path(__file__).resolve().parents[2]
 VISIBLE = {"inside": Path(__file__).with_name("inside"), "course": REPOSITORY / "course"}
 VIEW = "/view"  # where VISIBLE lies behind the wall
-SERVER_SCRATCH = 64 * 2**20  # bytes; a child has a /tmp of its own
+SCRATCH = "/scratch"  # the fork server's folder, and over it each child's own
+SERVER_SCRATCH = 64 * 2**20  # bytes
 TRIAL_LIMIT = 30.0  # seconds
 
 # What root's fork server needs to make a child, become nobody in it, and end it.
@@ -59,9 +60,11 @@ def walled(program: Sequence[str]) -> list[str]:
         for parent in reversed(Path(place).parents[:-1]):
             options += ["--dir", str(parent)]  # by itself bubblewrap opens it to its owner alone
         options += ["--ro-bind", source, place]
+    if not any(place.startswith("/tmp/") for place in shown.values()):
+        options += ["--symlink", SCRATCH, "/tmp"]
     options += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    options += ["--size", str(SERVER_SCRATCH), "--tmpfs", "/tmp", "--remount-ro", "/"]
-    return [bwrap, *options, "--chdir", "/tmp", "--", *program]
+    options += ["--size", str(SERVER_SCRATCH), "--tmpfs", SCRATCH, "--remount-ro", "/"]
+    return [bwrap, *options, "--chdir", SCRATCH, "--", *program]
 
 
 def _system() -> list[str]:

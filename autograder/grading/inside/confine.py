@@ -13,7 +13,7 @@ import pyseccomp
 
 from . import limits
 
-SCRATCH = "/tmp"  # the student's home, temporary and working folder
+SCRATCH = "/scratch"  # the student's home, temporary and working folder
 SCRATCH_OPTIONS = "size=256m,nr_inodes=20000,mode=0700"
 SHARED_OPTIONS = "size=64m,nr_inodes=1000,mode=0700"  # /dev/shm, which data loaders use
 UNPRIVILEGED = 65534  # whom root becomes: limits on processes do not bind root
