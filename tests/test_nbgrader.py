@@ -95,12 +95,27 @@ def test_the_gradebook_holds_these_marks(graded):
 
 def test_nbgrader_autograde_gives_the_same_marks(graded, tmp_path):
     shutil.copytree(graded.folder / "submitted", tmp_path / "submitted")
+    plant_links(tmp_path)
     for command in (["generate_assignment", UNIT], ["autograde", UNIT]):
         done = nbgrader(tmp_path, *command)
         assert done.returncode == 0, done.stderr
     ours = NbgraderClass(graded.folder / "submitted").marks(UNIT)
     theirs = NbgraderClass(tmp_path / "submitted").marks(UNIT)
     assert theirs == ours
+
+
+    copied = [p.name for p in (tmp_path / "autograded").rglob("*") if p.is_file()]
+    assert set(copied) == {"autodiff.ipynb", "training.ipynb", "timestamp.txt"}
+
+
+def plant_links(folder: Path) -> None:
+    """Beside one student's notebooks: links that nbgrader by itself would follow and copy."""
+    (folder / "secret").write_text("canary")
+    place = folder / "submitted" / "Ада" / UNIT
+    (place / "timestamp.txt").write_text("2026-01-01 12:00:00 UTC")
+    for name in ("data.csv", ".hidden"):
+        (place / name).symlink_to(folder / "secret")
+    (place / "folder").symlink_to(folder / "submitted")
 
 
 def test_formgraders_button_grades_one_student_again(graded, tmp_path):

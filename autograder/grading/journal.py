@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import inspect
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -25,8 +26,8 @@ _AUTOGRADER = Path(contract.__file__).parent
 _COURSE = _AUTOGRADER.parent / "course"
 # What brings submissions to the judge and marks into the gradebook decides no mark.
 _CARRIERS = frozenset(
-    {"cgroup", "cluster", "collect", "fanout", "gradebook", "journal", "nbgrader", "pool", "run"}
-    | {"wall"}
+    {"cgroup", "cluster", "collect", "fanout", "gradebook", "journal", "nbgrader", "pool"}
+    | {"preload", "run", "wall"}
 )
 TIMESTAMP = "timestamp.txt"  # nbgrader's: when the student handed in
 
@@ -128,12 +129,7 @@ class Journal:
 
     def enter(self, student: str, submitted: Path) -> None:
         """Note what time of submission the gradebook was given."""
-        path = self._place(student) / TIMESTAMP
-        time_ = _timestamp(submitted)
-        if time_ is None:
-            path.unlink(missing_ok=True)
-        else:
-            _replace(path, time_)
+        keep_timestamp(submitted, self._place(student))
 
     def say(self, where: str, words: Sequence[str]) -> None:
         """One line of the log."""
@@ -142,10 +138,22 @@ class Journal:
             file.write("  ".join(printable(part) for part in [now, where, *words] if part) + "\n")
 
 
+def keep_timestamp(submitted: Path, judged: Path) -> None:
+    """Put a submission's time of arrival beside its judged notebooks: nbgrader looks there."""
+    time_ = _timestamp(submitted)
+    if time_ is None:
+        (judged / TIMESTAMP).unlink(missing_ok=True)
+    else:
+        _replace(judged / TIMESTAMP, time_)
+
+
 def _timestamp(folder: Path) -> bytes | None:
-    path = folder / TIMESTAMP
+    # A student may have put anything there: no link, no pipe that never ends, no gigabytes.
     try:
-        return path.read_bytes()[:1000] if path.is_file() and not path.is_symlink() else None
+        with open(
+            os.open(folder / TIMESTAMP, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
+        ) as f:
+            return f.read(1000) if stat.S_ISREG(os.fstat(f.fileno()).st_mode) else None
     except OSError:
         return None
 

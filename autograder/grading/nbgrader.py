@@ -18,7 +18,7 @@ import nbformat
 from jupyter_core.paths import jupyter_config_path
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
-from nbgrader.converters import GenerateAssignment
+from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor, SaveCells
@@ -28,6 +28,7 @@ from autograder.contract import RELEASE, load
 from autograder.grading.fanout import tools
 from autograder.grading.grade import Graded, grade, unreadable
 from autograder.grading.gradebook import Book, Cells, GradebookError, described, late_penalties
+from autograder.grading.journal import keep_timestamp
 from autograder.grading.submission import UnreadableSubmission, read_submission
 from autograder.grading.wall import NoWall
 
@@ -46,13 +47,22 @@ class TolerantExporter(NotebookExporter):
             said = f"{error} (for nbgrader: AUTOGRADER_ISOLATION=none)"
             self.log.error(said)
             raise NbGraderException(said) from None
+        converter = self.parent
+        if isinstance(converter, Autograde):
+            # nbgrader would copy what lies beside the notebooks, through a student's links. The
+            # course's own settings are a server's for long, so this holds for a copy of them.
+            course: Any = copy.copy(converter.coursedir)
+            course.ignore = ["*", ".*"]
+            converter.coursedir = course
 
     def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> Any:
         """As nbconvert's; tolerant in Autograde's first pass, which reads what a student wrote."""
         if not getattr(self.parent, "_sanitizing", True):
             return super().from_filename(filename, resources=resources, **kwargs)
+        course: Any = getattr(self.parent, "coursedir", None)
+        within = Path(course.format_path(course.submitted_directory, "", "")) if course else None
         try:
-            notebook = read_submission(Path(filename))
+            notebook = read_submission(Path(filename), within=within)
         except UnreadableSubmission as error:
             notebook = nbformat.v4.new_notebook(metadata={UNREADABLE: str(error)})
         return self.from_notebook_node(notebook, resources=resources, **kwargs)
@@ -96,6 +106,10 @@ class EnterMarks(NbGraderPreprocessor):
         }
         with contextlib.closing(Book(names["db_url"], late_penalties(parent=self.parent))) as book:
             book.enter(names["student"], names["assignment"], {**notebooks, every[-1]: nb})
+        handed_in = course.format_path(
+            course.submitted_directory, names["student"], names["assignment"]
+        )
+        keep_timestamp(Path(handed_in), Path(judged))
         return nb, resources
 
 
