@@ -37,8 +37,12 @@ class Children(Protocol):
         """As os.fork: 0 in the child, which may then run student code."""
         ...
 
-    def end(self, pid: int) -> None:
-        """Kill a child with all that it started, and wait until it is gone."""
+    def kill(self, pid: int) -> None:
+        """Kill a child with all that it started."""
+        ...
+
+    def bury(self, pid: int) -> None:
+        """Wait until a child that was killed is gone, and remove what it leaves."""
         ...
 
 
@@ -89,12 +93,14 @@ def main(fd: int, confined: bool) -> None:
                     os.kill(int(argument), signal.SIGINT)
                 server.sendall(b"sent\n")
             elif command == "kill":
-                children.end(int(argument))
+                children.kill(int(argument))
+                server.sendall(b"killed\n")  # the kernel needs a hundredth of a second for the rest
+                children.bury(int(argument))
                 alive.discard(int(argument))
-                server.sendall(b"ended\n")
     finally:
         for pid in alive:
-            children.end(pid)
+            children.kill(pid)
+            children.bury(pid)
 
 
 class Confined:
@@ -104,6 +110,7 @@ class Confined:
         from . import confine
 
         self._confine = confine
+        self._between: dict[int, int] = {}  # child -> the process that made it
         confine.adopt_orphans()
 
     def fork(self) -> int:
@@ -126,27 +133,28 @@ class Confined:
                 os.write(writing, f"error {error}\n".encode())
             os._exit(0)
         os.close(writing)
-        os.waitpid(between, 0)
-        return self._made(reading)
-
-    def _made(self, reading: int) -> int:
-        """The new child's pid, when both processes have said that all went well."""
-        with open(reading, encoding="utf-8") as pipe:
-            lines = [line.rstrip("\n").partition(" ") for line in pipe]
-        said = {word: rest for word, _, rest in lines}
+        said = _lines(reading, {"pid", "ready"})
         pid = int(said.get("pid", 0))
-        if "ready" not in said and pid:
-            self.end(pid)
+        if pid:
+            self._between[pid] = between
         if "ready" not in said or not pid:
+            if pid:
+                self.kill(pid)
+            self.bury(pid or between)
             raise OSError(said.get("error", "a child could not be made"))
         return pid
 
-    def end(self, pid: int) -> None:
-        """Kill a first process: the kernel ends its namespace before the wait returns."""
+    def kill(self, pid: int) -> None:
+        """Kill a first process, and so all of its namespace."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+
+    def bury(self, pid: int) -> None:
+        """The kernel has ended the whole namespace before the wait returns."""
+        # The child is this process's own only when the one between is gone.
+        for dead in filter(None, (self._between.pop(pid, None), pid)):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(dead, 0)
 
 
 class Unconfined:
@@ -167,16 +175,29 @@ class Unconfined:
         _settle(folder)
         return 0
 
-    def end(self, pid: int) -> None:
+    def kill(self, pid: int) -> None:
         """Kill a process group, as far as the child did not leave it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+    def bury(self, pid: int) -> None:
+        """Reap it and remove its folder."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
         if folder := self._folders.pop(pid, None):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lines(reading: int, wanted: set[str]) -> dict[str, str]:
+    """Lines of a pipe by their first word, until all wanted ones are there or it is closed."""
+    said: dict[str, str] = {}
+    with open(reading, encoding="utf-8") as pipe:
+        while not wanted <= said.keys() and (line := pipe.readline()):
+            word, _, rest = line.rstrip("\n").partition(" ")
+            said[word] = rest
+    return said
 
 
 def _settle(folder: str) -> None:
