@@ -25,8 +25,18 @@ SCRATCH = "/scratch"  # the fork server's folder, and over it each child's own
 SERVER_SCRATCH = 64 * 2**20  # bytes
 TRIAL_LIMIT = 30.0  # seconds
 
-# What root's fork server needs to make a child, become nobody in it, and end it.
-_ROOT_NEEDS = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL")
+# What the fork server needs to make a child's namespaces, become nobody in it, and end it. An
+# ordinary user has these in the sandbox alone.
+_NEEDS = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL")
+_TRIAL = """
+import os
+from inside import server
+children = server.Confined()
+pid = children.fork()
+if pid == 0:
+    os._exit(0)
+children.bury(pid)
+"""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/fonts")
 _OR_NONE = "or grade code that you trust with --isolation none"
@@ -49,10 +59,11 @@ def walled(program: Sequence[str]) -> list[str]:
         )
     options = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     options += ["--die-with-parent", "--hostname", "grader"]
-    if os.getuid() == 0:
-        options += [word for name in _ROOT_NEEDS for word in ("--cap-add", name)]
-    else:
-        options += ["--unshare-user"]
+    if os.getuid() != 0:
+        # As its own root the fork server owns the sandbox's namespaces, and nothing outside; the
+        # kernel wants CAP_SETFCAP of whoever maps that root into a child.
+        options += ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-add", "CAP_SETFCAP"]
+    options += [word for name in _NEEDS for word in ("--cap-add", name)]
     options += _system()
     shown = {folder: folder for folder in _python()}
     shown |= {str(folder): f"{VIEW}/{name}" for name, folder in VISIBLE.items()}
@@ -111,7 +122,7 @@ def check(isolation: str) -> None:
         raise ValueError(f"no wall named {isolation!r}: choose {' or '.join(ISOLATIONS)}")
     if isolation == "none":
         return
-    trial = walled(python("from inside import confine; confine.separate()"))
+    trial = walled(python(f"exec({_TRIAL!r})"))
     try:
         done = subprocess.run(
             trial, capture_output=True, text=True, timeout=TRIAL_LIMIT, stdin=subprocess.DEVNULL

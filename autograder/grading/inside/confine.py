@@ -1,7 +1,7 @@
 """What separates one student's process from the next: namespaces, limits and a system-call filter.
 
-Called by the fork server, itself inside bubblewrap: `separate` between two forks, `confine` in the
-process that will run the student's code, before any of it runs. Linux only.
+Called by the fork server, itself inside bubblewrap: `Processes.fork` makes the process that will
+run the student's code, `confine` is called there before any of it runs. Linux only.
 """
 
 import ctypes
@@ -20,18 +20,17 @@ UNPRIVILEGED = 65534  # whom root becomes: limits on processes do not bind root
 STUDENT = 1000  # the id that the student's code sees
 MAX_PROCESSES = 64  # processes and threads of a child
 
-_NEW_USERS = 0x10000000
+_NEW_PROCESSES, _NEW_USERS = 0x20000000, 0x10000000
 _NEW_OTHERS = (
     0x00020000  # mounts
     | 0x02000000  # cgroups
     | 0x04000000  # host name
     | 0x08000000  # System V and POSIX message queues
-    | 0x20000000  # processes
     | 0x40000000  # network
 )
 _PRIVATE = 0x00044000  # MS_REC | MS_PRIVATE: no mount of a child shows elsewhere
 _NOSUID_NODEV, _NOEXEC = 6, 8
-_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 4, 24, 36
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _LAST_CAPABILITY = 63
 
 # Student code needs none of these. What is not on the list stays allowed: torch, numpy and the
@@ -59,23 +58,28 @@ _DENIED = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of every orphan below it, so that it can wait for them."""
-    _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+class Processes:
+    """The fork server's own namespace of processes, and a fresh one for each child."""
 
+    def __init__(self) -> None:
+        self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
-def separate() -> None:
-    """Leave the fork server's namespaces; the next process that is forked is the first of its own.
+    def fork(self) -> int:
+        """As os.fork; the child is the first process of a namespace.
 
-    Raises:
-        OSError: the kernel refuses; the text says what.
-    """
-    user, group = os.getuid(), os.getgid()
-    if user == 0:
-        _call("unshare", _NEW_OTHERS)
-    else:
-        _call("unshare", _NEW_OTHERS | _NEW_USERS)
-        _name_users(user, group)
+        Raises:
+            OSError: the kernel refuses; the text says what.
+        """
+        _call("unshare", _NEW_PROCESSES)  # for the next child, not for this process
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid:
+                _call("setns", self._own, _NEW_PROCESSES)
+        if not pid:
+            os.close(self._own)
+        return pid
 
 
 def confine() -> None:
@@ -84,34 +88,37 @@ def confine() -> None:
     Raises:
         OSError: the kernel refuses; the text says what.
     """
-    root = os.getuid() == 0
-    owner = f",uid={UNPRIVILEGED},gid={UNPRIVILEGED}" if root else ""
+    _call("unshare", _NEW_OTHERS)
+    owner = f",uid={UNPRIVILEGED},gid={UNPRIVILEGED}" if _is_root() else ""
     _call("mount", b"none", b"/", None, _PRIVATE, None)
     _mount("tmpfs", SCRATCH, _NOSUID_NODEV, SCRATCH_OPTIONS + owner)
     _mount("tmpfs", "/dev/shm", _NOSUID_NODEV | _NOEXEC, SHARED_OPTIONS + owner)
     _mount("proc", "/proc", _NOSUID_NODEV | _NOEXEC, "")
     Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel ends it before its parent
-    if root:
-        _become_nobody()
+    _become_nobody()
     limits.apply(MAX_PROCESSES)
     _drop_capabilities()
     _filter_system_calls()
 
 
 def _become_nobody() -> None:
-    """Root's limits on processes bind nobody, and root owns the kernel's settings."""
-    os.setgroups([])
-    os.setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
-    os.setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
-    _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own uid_map was root's until here
+    """Limits on processes do not bind root, and root owns the kernel's settings."""
+    if _is_root():
+        os.setgroups([])
+        os.setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+        os.setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+        _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own uid_map was root's until here
+    user, group = os.getuid(), os.getgid()
     _call("unshare", _NEW_USERS)
-    _name_users(UNPRIVILEGED, UNPRIVILEGED)
-
-
-def _name_users(user: int, group: int) -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{STUDENT} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{STUDENT} {group} 1")
+
+
+def _is_root() -> bool:
+    """Whether this is the machine's root; an ordinary user is called so too in a sandbox."""
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
+    return os.getuid() == 0 and first <= UNPRIVILEGED < first + count
 
 
 def _mount(kind: str, target: str, flags: int, options: str) -> None:

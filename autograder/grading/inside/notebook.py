@@ -161,7 +161,8 @@ def warm() -> None:
     run_cell(shell, PICTURE)
     plt.close("all")
     atexit.unregister(shell.atexit_operations)
-    del configure_inline_support.current_backend  # else the next shell would have no format
+    # It remembers that formats were chosen: the next shell would have none.
+    vars(configure_inline_support).pop("current_backend", None)
     InlineBackend.clear_instance()
     Shell.clear_instance()
     sys.modules["__main__"] = main

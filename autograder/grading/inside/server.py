@@ -110,38 +110,30 @@ class Confined:
         from . import confine
 
         self._confine = confine
-        self._between: dict[int, int] = {}  # child -> the process that made it
-        confine.adopt_orphans()
+        self._processes = confine.Processes()
 
     def fork(self) -> int:
-        """Fork twice: namespaces of processes begin with the next fork."""
+        """Fork, and wait until the child is confined."""
         reading, writing = os.pipe()
-        between = os.fork()
-        if between == 0:
+        pid = self._processes.fork()
+        if pid == 0:
             try:
                 os.close(reading)
-                self._confine.separate()
-                pid = os.fork()
-                if pid == 0:
-                    self._confine.confine()
-                    os.write(writing, b"ready\n")
-                    os.close(writing)
-                    _settle(self._confine.SCRATCH)
-                    return 0
-                os.write(writing, b"pid %d\n" % pid)
+                self._confine.confine()
+                _settle(self._confine.SCRATCH)
+                os.write(writing, b"ready")
+                os.close(writing)
             except OSError as error:
-                os.write(writing, f"error {error}\n".encode())
-            os._exit(0)
+                os.write(writing, str(error).encode())
+                os._exit(1)
+            return 0
         os.close(writing)
-        said = _lines(reading, {"pid", "ready"})
-        pid = int(said.get("pid", 0))
-        if pid:
-            self._between[pid] = between
-        if "ready" not in said or not pid:
-            if pid:
-                self.kill(pid)
-            self.bury(pid or between)
-            raise OSError(said.get("error", "a child could not be made"))
+        said = os.read(reading, 1000).decode()
+        os.close(reading)
+        if said != "ready":
+            self.kill(pid)
+            self.bury(pid)
+            raise OSError(said or "the child died")
         return pid
 
     def kill(self, pid: int) -> None:
@@ -151,10 +143,8 @@ class Confined:
 
     def bury(self, pid: int) -> None:
         """The kernel has ended the whole namespace before the wait returns."""
-        # The child is this process's own only when the one between is gone.
-        for dead in filter(None, (self._between.pop(pid, None), pid)):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(dead, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 class Unconfined:
@@ -188,16 +178,6 @@ class Unconfined:
             os.waitpid(pid, 0)
         if folder := self._folders.pop(pid, None):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lines(reading: int, wanted: set[str]) -> dict[str, str]:
-    """Lines of a pipe by their first word, until all wanted ones are there or it is closed."""
-    said: dict[str, str] = {}
-    with open(reading, encoding="utf-8") as pipe:
-        while not wanted <= said.keys() and (line := pipe.readline()):
-            word, _, rest = line.rstrip("\n").partition(" ")
-            said[word] = rest
-    return said
 
 
 def _settle(folder: str) -> None:
