@@ -5,9 +5,12 @@ import sqlite3
 import sys
 
 import pytest
+import tiny
 
 from autograder import cli
 from autograder.contract import load
+from autograder.grading import fanout, wall
+from autograder.grading.wall import NoWall
 
 COMMANDS = ["build", "new", "verify", "check", "grade", "feedback", "demo"]
 
@@ -15,6 +18,8 @@ COMMANDS = ["build", "new", "verify", "check", "grade", "feedback", "demo"]
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Run the command line in this process: exit code, stdout, stderr."""
+
+    monkeypatch.setenv("AUTOGRADER_ISOLATION", tiny.isolation())
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["autograder", *map(str, arguments)])
@@ -99,6 +104,37 @@ def test_an_unreadable_notebook_is_graded_and_named(run, tmp_path):
     assert code == 0 and all(mark["marks"] == 0 for mark in ada["marks"])
     assert "autodiff.ipynb is damaged or no notebook" in " ".join(ada["notes"])
     assert graded["notes"] == ["ada handed in no training.ipynb"]
+    assert (graded["judged"], graded["entered"]) == (1, 1)
+    assert "autodiff.ipynb is damaged" in (tmp_path / "grading.log").read_text()
+
+
+def test_without_a_wall_grading_is_refused_in_one_line(run, tmp_path, monkeypatch):
+    def none_here(isolation):
+        raise NoWall("no sandbox: install bubblewrap, or ... --isolation none")
+
+    monkeypatch.setattr(wall, "check", none_here)
+    monkeypatch.setattr(fanout, "LocalPool", None)  # nothing is started
+    folder = submission(tmp_path)
+    code, out, err = run("grade", "01_backprop", "--submitted", folder)
+    assert code == 2 and out == "" and "install bubblewrap" in err
+    assert len(err.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["submitted"]
+
+
+def test_an_unknown_wall_is_refused(run, tmp_path, monkeypatch):
+    code, _, err = run("grade", "01_backprop", "--isolation", "paper")
+    assert code == 2 and "bubblewrap" in err and "none" in err
+    monkeypatch.setenv("AUTOGRADER_ISOLATION", "paper")
+    code, _, err = run("grade", "01_backprop", "--submitted", submission(tmp_path))
+    assert code == 2 and "set it to bubblewrap or none" in err and "Traceback" not in err
+
+
+def test_an_unknown_scheduler_is_said(run, tmp_path):
+    folder = submission(tmp_path)
+    code, _, err = run(
+        "grade", "01_backprop", "--submitted", folder, "--scheduler", "127.0.0.1:8786"
+    )
+    assert code == 2 and "write tcp://HOST:8786" in err and len(err.strip().splitlines()) == 1
 
 
 def test_check_marks_one_file(run, tmp_path):

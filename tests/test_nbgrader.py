@@ -103,7 +103,6 @@ def test_nbgrader_autograde_gives_the_same_marks(graded, tmp_path):
     theirs = NbgraderClass(tmp_path / "submitted").marks(UNIT)
     assert theirs == ours
 
-
     copied = [p.name for p in (tmp_path / "autograded").rglob("*") if p.is_file()]
     assert set(copied) == {"autodiff.ipynb", "training.ipynb", "timestamp.txt"}
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from autograder.grading.journal import checks_fingerprint
 
 CONNECT_LIMIT = 5.0  # seconds to reach the scheduler
 WORKERS_LIMIT = 30.0  # seconds to wait for the first worker
+NO_WORKERS_LIMIT = 60.0  # seconds to wait for a new worker once all are gone
 
 
 class ClusterError(Exception):
@@ -23,18 +25,39 @@ class ClusterError(Exception):
 class Cluster:
     """A pool of the cluster's workers; the scheduler gives a lost worker's job to another one."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._address = client, address
         self._executor = client.get_executor(pure=False)
+        self._seen = time.monotonic()  # when there was a worker
 
     @property
     def workers(self) -> int:
-        """The cluster's threads at this moment; each runs one job, one at a time a process."""
-        return max(1, sum(self._client.nthreads().values()))
+        """The cluster's threads at this moment."""
+        try:
+            threads = sum(self._client.nthreads().values())
+        except (OSError, TimeoutError):
+            threads = 0
+            self.check(cancelled=True)
+        if threads:
+            self._seen = time.monotonic()
+        return max(1, threads)
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> "Future[Any]":
         """Run `function(job)` on a worker."""
         return self._executor.submit(function, job)
+
+    def check(self, cancelled: bool = False) -> None:
+        """See that the scheduler is there and has workers.
+
+        Raises:
+            ClusterError: it is gone, or has had no worker for a while.
+        """
+        again = "then this command again, which goes on from here"
+        if cancelled or self._client.status != "running":
+            raise ClusterError(f"the scheduler at {self._address} is gone: start it, {again}")
+        _ = self.workers
+        if time.monotonic() - self._seen > NO_WORKERS_LIMIT:
+            raise ClusterError(f"the workers of {self._address} are gone: start new ones, {again}")
 
 
 @contextmanager
@@ -48,7 +71,7 @@ def cluster(address: str, unit: str, isolation: str) -> Iterator[Cluster]:
     try:
         _wait_for_workers(client, address)
         _refuse_others(client, unit, isolation)
-        yield Cluster(client)
+        yield Cluster(client, address)
     finally:
         client.close(timeout=1)
 
@@ -62,7 +85,9 @@ def _connect(address: str) -> Any:
         ) from None
     if not re.fullmatch(r"(tcp|tls)://\S+:\d+", address):
         raise ClusterError(f"{address!r} is no scheduler's address: write tcp://HOST:8786")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":  # each has a level of its own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
     try:
         return Client(address, timeout=CONNECT_LIMIT, set_as_default=False)

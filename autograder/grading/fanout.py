@@ -1,11 +1,12 @@
 """Many submissions side by side: what a worker is given, what it does, what it gives back."""
 
+import gc
 import itertools
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,8 +22,11 @@ from autograder.grading.forkserver import ForkServer
 from autograder.grading.grade import Graded, grade_file, unreadable
 from autograder.grading.journal import checks_fingerprint
 from autograder.grading.pool import LocalPool, WorkerDied
+from autograder.grading.wall import ISOLATIONS, NoWall
 
 AHEAD = 2  # jobs that wait for each worker, so that none waits for the coordinator
+QUIET = 5.0  # seconds without a result after which the pool is asked whether any can come
+MAX_REASON = 300  # characters
 _one_at_a_time = threading.Lock()  # torch's random generator is the whole process's
 
 
@@ -73,10 +77,22 @@ class Pool(Protocol):
         """Run `function(job)` there."""
         ...
 
+    def check(self, cancelled: bool = False) -> None:
+        """Raise where no result can be expected any more, or one was `cancelled`."""
+        ...
+
 
 def default_isolation() -> str:
-    """The wall that is used where none is named."""
-    return os.environ.get("AUTOGRADER_ISOLATION") or "bubblewrap"
+    """The wall that is used where none is named.
+
+    Raises:
+        NoWall: the environment names one that is not known.
+    """
+    named = os.environ.get("AUTOGRADER_ISOLATION") or ISOLATIONS[0]
+    if named not in ISOLATIONS:
+        choices = " or ".join(ISOLATIONS)
+        raise NoWall(f"AUTOGRADER_ISOLATION is {named!r}, which is no wall: set it to {choices}")
+    return named
 
 
 def tools(isolation: str | None = None) -> tuple[ForkServer, Diagnostician]:
@@ -95,6 +111,8 @@ def _tools(isolation: str) -> tuple[ForkServer, Diagnostician]:
 def prepare_worker() -> None:
     """A worker uses one core, and leaves Ctrl-C to the coordinator."""
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # a full collection walks through all of torch, a fifth of a second each time
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -104,10 +122,15 @@ def run_job(job: Job) -> Done:
         with _one_at_a_time:
             graded = _grade(job)
     except Exception as error:  # the class goes on; the summary names it
-        return Done(job.student, job.notebook, failure=f"{type(error).__name__}: {error}")
+        return Done(job.student, job.notebook, failure=_words(error))
     graded.notebook.metadata["autograder"]["graded"] = job.fingerprint
     text = nbformat.v4.writes(graded.notebook)
-    return Done(job.student, job.notebook, text, {"seconds": graded.seconds})
+    timings = {
+        "seconds": graded.seconds,
+        "cells_seconds": graded.cells_seconds,
+        "probes_seconds": graded.probes_seconds,
+    }
+    return Done(job.student, job.notebook, text, timings)
 
 
 def _grade(job: Job) -> Graded:
@@ -132,10 +155,7 @@ class OtherChecks(Exception):
 @contextmanager
 def local_pool(jobs: int | None) -> Iterator[LocalPool]:
     """Worker processes on this machine; whatever goes wrong, none is left."""
-    exercises = [
-        f"autograder.exercises.{path.stem}" for path in contract.EXERCISES.glob("[a-z]*.py")
-    ]
-    pool = LocalPool(jobs or cores(), prepare_worker, [__name__, *sorted(exercises)])
+    pool = LocalPool(jobs or cores(), prepare_worker, ["autograder.grading.preload"])
     try:
         yield pool
     except BaseException:
@@ -163,15 +183,24 @@ def grade_all(jobs: Iterable[Job], pool: Pool) -> Iterator[Done]:
             running[pool.submit(run_job, job)] = job.student, job.notebook
         if not running:
             return
-        ready, _ = wait(running, return_when=FIRST_COMPLETED)
+        ready, _ = wait(running, timeout=QUIET, return_when=FIRST_COMPLETED)
+        if not ready:
+            pool.check()
         for future in ready:
-            yield _result(future, *running.pop(future))
+            yield _result(future, pool, *running.pop(future))
 
 
-def _result(future: "Future[Any]", student: str, notebook: str) -> Done:
+def _result(future: "Future[Any]", pool: Pool, student: str, notebook: str) -> Done:
     try:
         return future.result()
+    except CancelledError:
+        pool.check(cancelled=True)
+        raise
     except WorkerDied as error:
         return Done(student, notebook, failure=str(error))
     except Exception as error:
-        return Done(student, notebook, failure=f"{type(error).__name__}: {error}")
+        return Done(student, notebook, failure=_words(error))
+
+
+def _words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]

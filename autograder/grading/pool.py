@@ -96,6 +96,9 @@ class LocalPool:
             self._alive.discard(worker)
         return worker.end()
 
+    def check(self, cancelled: bool = False) -> None:
+        """Nothing to ask: a worker that dies is noticed at once."""
+
     def close(self) -> None:
         """Let the workers end, once all jobs are done."""
         self._threads.shutdown()
@@ -178,6 +181,7 @@ def _end_with_the_coordinator() -> None:
     coordinator = multiprocessing.parent_process()
     if coordinator is not None:
         wait([coordinator.sentinel])
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)  # the coordinator's to remove
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(END_LIMIT)
         os._exit(1)

@@ -48,6 +48,8 @@ class Judged:
     marks: float = 0.0
     points: float = 0.0
     seconds: float = 0.0
+    cells_seconds: float = 0.0  # of these, in the notebook's own cells
+    probes_seconds: float = 0.0  # and in the judge's calls of the student's functions
     notes: list[str] = field(default_factory=list)
     failure: str | None = None
     kept: bool = False  # judged by an earlier command
@@ -268,7 +270,9 @@ class _Run:
             self._journal.write(done.student, done.notebook, done.judged)
             node = nbformat.v4.reads(done.judged)
             shown.marks, shown.points = _sums(_marks(node))
-            shown.seconds, shown.notes = done.timings.get("seconds", 0.0), _notes(node)
+            shown.notes = _notes(node)
+            for what, seconds in done.timings.items():
+                setattr(shown, what, seconds)
             self._result.judged += 1
             self._result.slowest = sorted(
                 [*self._result.slowest, shown], key=lambda judged: -judged.seconds
@@ -340,7 +344,11 @@ class _Run:
         words = (
             [f"NOT GRADED: {judged.failure}"]
             if judged.failure
-            else [f"{judged.marks:g}/{judged.points:g}", f"{judged.seconds:.2f} s", *judged.notes]
+            else [
+                f"{judged.marks:g}/{judged.points:g}",
+                f"{judged.seconds:.2f} s, cells {judged.cells_seconds:.2f} s",
+                *judged.notes,
+            ]
         )
         self._journal.say(self._where(judged), words)
 

@@ -13,7 +13,8 @@ from autograder.grading.run import GradedClass, StudentResult
 
 def show(graded: GradedClass, out: Console) -> None:
     """The class's table, one part for each notebook, and where the results lie."""
-    for notebook in dict.fromkeys(exercise.notebook for exercise in load(graded.unit).values()):
+    notebooks = dict.fromkeys(exercise.notebook for exercise in load(graded.unit).values())
+    for notebook in notebooks if graded.students else ():
         show_notebook(graded, notebook, out)
     show_notes(graded.students, out)
     for note in graded.notes:
@@ -48,29 +49,39 @@ def _count(number: int, what: str) -> str:
 
 
 def show_notebook(graded: GradedClass, notebook: str, out: Console) -> None:
-    """Marks per exercise of one notebook; a column's number is the exercise's."""
+    """Marks per exercise of one notebook; a column's number is the exercise's.
+
+    No mark is cut off: where a terminal is too narrow, the sums alone are shown.
+    """
     exercises = [e for e in load(graded.unit).values() if e.notebook == notebook]
-    table = Table(title=f"{graded.unit}/{notebook}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("student", no_wrap=True)
-    for number in range(1, len(exercises) + 1):
-        table.add_column(str(number), justify="right")
-    table.add_column("sum", justify="right")
-    table.add_row(
-        "[dim]points", *(f"[dim]{e.points:g}" for e in exercises), _sum(e.points for e in exercises)
-    )
     names = {exercise.name for exercise in exercises}
+    rows = [("[dim]points", [exercise.points for exercise in exercises])]
     for student in graded.students:
-        marks = [mark for mark in student.marks if mark.exercise in names]
-        cells = [f"{mark.marks:g}" if mark.marks else "[dim]0" for mark in marks]
-        table.add_row(
-            escape(printable(student.student)), *cells, _sum(mark.marks for mark in marks)
-        )
+        marks = [mark.marks for mark in student.marks if mark.exercise in names]
+        rows.append((escape(printable(student.student)), marks))
+    table = _table(rows)
+    needed = table.__rich_measure__(out, out.options.update(max_width=10_000)).maximum
+    if needed > out.width and not out.is_terminal:
+        out = Console(file=out.file, width=needed, highlight=False)
+    elif needed > out.width:
+        table = _table(rows, sums_only=True)
+    out.print(f"{graded.unit}/{notebook}", style="italic", soft_wrap=True)
     out.print(table)
     out.print()
 
 
-def _sum(values: Iterable[float]) -> str:
-    return f"{sum(values):g}"
+def _table(rows: list[tuple[str, list[float]]], sums_only: bool = False) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("student", no_wrap=True)
+    numbers = [] if sums_only else range(1, len(rows[0][1]) + 1)
+    for number in numbers:
+        table.add_column(str(number), justify="right")
+    table.add_column("sum", justify="right")
+    for name, marks in rows:
+        dim = "[dim]" if name.startswith("[dim]") else ""
+        cells = [f"{dim}{mark:g}" if mark else "[dim]0" for mark in marks]
+        table.add_row(name, *([] if sums_only else cells), f"{sum(marks):g}")
+    return table
 
 
 def show_notes(students: Iterable[StudentResult], out: Console) -> None:
