@@ -27,7 +27,7 @@ TRIAL_LIMIT = 30.0  # seconds
 
 # What the fork server needs to make a child's namespaces, become nobody in it, and end it. An
 # ordinary user has these in the sandbox alone.
-_NEEDS = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL")
+NEEDS = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL")
 _TRIAL = """
 import os
 from inside import server
@@ -63,7 +63,7 @@ def walled(program: Sequence[str]) -> list[str]:
         # As its own root the fork server owns the sandbox's namespaces, and nothing outside; the
         # kernel wants CAP_SETFCAP of whoever maps that root into a child.
         options += ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-add", "CAP_SETFCAP"]
-    options += [word for name in _NEEDS for word in ("--cap-add", name)]
+    options += [word for name in NEEDS for word in ("--cap-add", name)]
     options += _system()
     shown = {folder: folder for folder in _python()}
     shown |= {str(folder): f"{VIEW}/{name}" for name, folder in VISIBLE.items()}

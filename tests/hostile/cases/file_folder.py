@@ -1,0 +1,8 @@
+# tries: a folder with a notebook's name
+# holds: refused in one sentence
+# kind: hostile
+# answers: stub
+# damage: folder
+
+# %%
+import torch

@@ -1,0 +1,9 @@
+# tries: a symbolic link to another student's notebook
+# holds: refused in one sentence
+# kind: hostile
+# answers: stub
+# shows: symbolic link
+# damage: link_to_a_file
+
+# %%
+import torch
