@@ -1,17 +1,19 @@
 """The corpus's forgeries against stock nbgrader and against ours: `python benchmarks/forgeries.py`.
 
 The toy unit of tests/hostile is made into a classical assignment, whose hidden tests are assert
-cells. Stock nbgrader grades one class of all forgeries, inside bubblewrap: no network, one writable
-folder, no capability, an ordinary user. Our marks come from the same submissions behind the
-grader's own wall. Writes docs/forgeries.md.
+cells. Stock nbgrader grades each forgery in a course of its own, inside bubblewrap: no network, one
+writable folder, no capability, an ordinary user. Our marks come from the same submissions behind
+the grader's own wall. Writes docs/forgeries.md.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -39,7 +41,9 @@ torch.testing.assert_close(half(x), x / 2)
 before = x.clone()
 half(x)
 assert torch.equal(x, before)""",
-    "soft_max": """x = 1000 * torch.randn(2, 3, 4)
+    "soft_max": """import inspect
+assert "softmax" not in inspect.getsource(soft_max)
+x = 1000 * torch.randn(2, 3, 4)
 torch.testing.assert_close(soft_max(x), torch.softmax(x, -1))""",
     "running_mean": """first, second = RunningMean(), RunningMean()
 for n, number in enumerate([0.5, -2.0, 4.0], 1):
@@ -58,7 +62,30 @@ c.ExecutePreprocessor.timeout = 20
 c.ClearSolutions.code_stub = {{"python": "raise NotImplementedError"}}
 """
 HOUSE = "/stock"  # where the course lies in the sandbox
-CONTROLS = {"right": 8.0, "wrong": 0.0, "stub": 0.0}
+# In the sandbox: the class as one command, then those that it left out, one by one.
+PROGRAM = f"""
+import pathlib, subprocess, sys
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+config = Config(PyFileConfigLoader("nbgrader_config.py", path="{HOUSE}").load_config())
+api = NbGraderAPI(CourseDirectory(config=config), config=config)
+assert api.generate_assignment("{toy.UNIT}")["success"]
+subprocess.run([sys.executable, "-m", "nbgrader", "autograde", "{toy.UNIT}"])
+done = {{path.parts[-2] for path in pathlib.Path("autograded").glob("*/*")}}
+pathlib.Path("at_once").write_text(str(len(done)))
+for path in sorted(pathlib.Path("submitted").iterdir()):
+    if path.name not in done:
+        print(path.name, api.autograde("{toy.UNIT}", path.name, create=True))
+"""
+CONTROLS = {"right": "right answers", "wrong": "wrong answers", "stub": "no answers"}
+PROBE = """
+import os
+print(open("/proc/self/status").read())
+print(sorted(line.split(":")[0].strip() for line in list(open("/proc/net/dev"))[2:]))
+print("namespace", os.readlink("/proc/self/ns/pid"))
+"""
 
 
 def classical() -> NotebookNode:
@@ -73,18 +100,22 @@ def classical() -> NotebookNode:
 
 
 def forgeries() -> list[Case]:
-    """The corpus's forgeries that stock nbgrader can be shown without harm, and honest ones."""
+    """Three controls, and the forgeries that mean something to stock nbgrader.
+
+    Left out are damaged files, and what attacks a part that only our grader has.
+    """
     honest = [
-        Case(f"honest_{name}", f"nothing: {name} answers", "", "forgery", {}, "# %%\n", name)
-        for name in CONTROLS
+        Case(f"honest_{name}", f"nothing: {said}", "", "forgery", {}, "# %%\n", name)
+        for name, said in CONTROLS.items()
     ]
-    return [
-        *honest,
-        *(
-            c
-            for c in corpus.read_corpus()
-            if c.kind == "forgery" and c.damage not in damage.OF_FILES
-        ),
+    ours_alone = re.compile(r"inside\W|\"Child\"|recorder")
+    return honest + [
+        case
+        for case in corpus.read_corpus()
+        if case.kind == "forgery"
+        and case.damage not in damage.OF_FILES
+        and not case.name.startswith("wire_")
+        and not ours_alone.search(case.cells)
     ]
 
 
@@ -107,30 +138,52 @@ def sandbox(folder: Path, program: list[str]) -> list[str]:
     return [*walled[:end], *options, *walled[end:]]
 
 
-def stock(folder: Path, cases: list[Case], words: dict[str, str]) -> dict[str, dict[str, float]]:
-    """What stock nbgrader gives each case."""
+def run(folder: Path, program: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program in the sandbox, in the course's folder."""
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    env = {"PATH": path, "HOME": HOUSE, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    there = ["sh", "-c", 'cd "$0" && exec "$@"', HOUSE, *program]
+    return subprocess.run(sandbox(folder, there), env=env, capture_output=True, text=True)
+
+
+def assert_walled(folder: Path) -> None:
+    """Stop unless the sandbox takes network, capabilities and processes away."""
+    said = run(folder, [sys.executable, "-c", PROBE]).stdout
+    wanted = ("CapEff:\t" + "0" * 16, "CapBnd:\t" + "0" * 16, "NoNewPrivs:\t1", "['lo']")
+    if not all(word in said for word in wanted) or os.readlink("/proc/self/ns/pid") in said:
+        sys.exit(f"no sandbox, so no forgery is run:\n{said}")
+
+
+def new_course(folder: Path) -> None:
+    """A course of stock nbgrader with the classical assignment in it."""
     source = folder / "source" / toy.UNIT
     source.mkdir(parents=True)
     nbformat.write(classical(), source / f"{toy.NOTEBOOK}.ipynb")
     (folder / "nbgrader_config.py").write_text(CONFIG.format(root=HOUSE))
-    for case in cases:
-        corpus.hand_in(case, folder / "submitted", words)
+    _give_away(folder)
+    assert_walled(folder)
+    made = run(folder, [sys.executable, "-m", "nbgrader", "generate_assignment", toy.UNIT])
+    if made.returncode:
+        sys.exit(made.stderr)
+
+
+def _give_away(folder: Path) -> None:
     if os.getuid() == 0:
         for path in [folder, *folder.rglob("*")]:
             os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    env = {"PATH": path, "HOME": HOUSE, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
-    for command in (["generate_assignment", toy.UNIT], ["autograde", toy.UNIT]):
-        program = [sys.executable, "-m", "nbgrader", *command]
-        there = ["sh", "-c", 'cd "$0" && exec "$@"', HOUSE, *program]
-        with (folder / "log").open("a") as log:
-            subprocess.run(sandbox(folder, there), env=env, stdout=log, stderr=log)
-    marks: dict[str, dict[str, float]] = {}
+
+
+def stock(course: Path, case: Case, words: dict[str, str]) -> float | None:
+    """What stock nbgrader gives a case; None where it gives no marks but an error."""
+    folder = course.with_name(f"stock-{case.name}")
+    shutil.copytree(course, folder)
+    corpus.hand_in(case, folder / "submitted", words)
+    _give_away(folder)
+    done = run(folder, [sys.executable, "-m", "nbgrader", "autograde", toy.UNIT])
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
-        for submission in book.assignment_submissions(toy.UNIT):
-            grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
-            marks[submission.student.id] = {g.name: g.score or 0.0 for g in grades}
-    return marks
+        found = [book.find_submission(toy.UNIT, case.name).score] if not done.returncode else [None]
+    shutil.rmtree(folder)
+    return found[0]
 
 
 def ours(folder: Path, cases: list[Case], words: dict[str, str]) -> dict[str, float]:
@@ -150,25 +203,27 @@ def ours(folder: Path, cases: list[Case], words: dict[str, str]) -> dict[str, fl
 
 def earned(case: Case) -> float:
     """The marks of its honest part."""
-    return CONTROLS[case.answers] if case.name.startswith("honest_") else sum(case.marks.values())
+    controls = {"honest_right": len(toy.EXERCISES) * toy.POINTS, "honest_wrong": 0.0}
+    return controls.get(case.name, sum(case.marks.values()))
 
 
-def table(cases: list[Case], theirs: dict[str, dict[str, float]], mine: dict[str, float]) -> str:
+def table(cases: list[Case], theirs: list[float | None], mine: dict[str, float]) -> str:
     """The comparison as Markdown."""
     lines = ["| what it tries | earned | stock nbgrader | ours |", "|---|---:|---:|---:|"]
-    wrong = {"stock": 0, "ours": 0}
-    for case in cases:
-        right, given = earned(case), theirs.get(case.name)
-        total = sum(given.values()) if given else None
-        shown = "not graded" if total is None else f"{total:g}"
-        wrong["stock"] += total != right
-        wrong["ours"] += mine[case.name] != right
-        mark = "" if total == right else "**"
-        lines.append(f"| {case.tries} | {right:g} | {mark}{shown}{mark} | {mine[case.name]:g} |")
-    date = time.strftime("%Y-%m-%d")
+    count = {"more": 0, "less": 0, "none": 0, "ours": 0}
+    for case, given in zip(cases, theirs, strict=True):
+        right = earned(case)
+        more, less = given is not None and given > right, given is not None and given < right
+        for what, is_so in {"more": more, "less": less, "none": given is None}.items():
+            count[what] += is_so
+        count["ours"] += mine[case.name] != right
+        shown = "an error" if given is None else f"**{given:g}**" if more else f"{given:g}"
+        lines.append(f"| {case.tries} | {right:g} | {shown} | {mine[case.name]:g} |")
     said = (
-        f"{len(cases)} submissions, 8 points each; {date}. Other marks than were earned: "
-        f"stock nbgrader {wrong['stock']}, ours {wrong['ours']}.\n\n"
+        f"{len(cases)} submissions of {len(toy.EXERCISES) * toy.POINTS:g} points each, "
+        f"{time.strftime('%Y-%m-%d')}. Stock nbgrader gave {count['more']} of them more than they "
+        f"had earned and {count['less']} less, and gave up on {count['none']} with an error; ours "
+        f"gave {count['ours']} of them other marks than they had earned.\n\n"
     )
     return said + "\n".join(lines) + "\n"
 
@@ -179,20 +234,24 @@ def main() -> None:
         "CANARY": "/nowhere", "GRADEBOOK": "/nowhere", "OTHER": "/nowhere", "PICKLED": "/nowhere",
         "MARKER": "marker", "NOTE": "note", "ABSTRACT": "nobody", "SOCKET": "/nowhere", "PORT": "9",
     }  # fmt: skip
-    cases = forgeries()
+    cases = [c for c in forgeries() if not sys.argv[1:] or re.search(sys.argv[1], c.name)]
     folder = Path(tempfile.mkdtemp(prefix="forgeries-"))
     folder.chmod(0o755)
     try:
-        mine = ours(folder, cases, words)
+        course = folder / "course"
+        new_course(course)
         start = time.monotonic()
-        theirs = stock(folder, cases, words)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            theirs = list(threads.map(lambda case: stock(course, case, words), cases))
         print(f"stock nbgrader: {len(cases)} submissions in {time.monotonic() - start:.0f} s")
-        page = PAGE.read_text()
-        before, after = page.partition(BEGIN)[0], page.partition(END)[2]
-        PAGE.write_text(before + BEGIN + table(cases, theirs, mine) + END + after)
-        print(table(cases, theirs, mine))
+        made = table(cases, theirs, ours(folder, cases, words))
     finally:
         shutil.rmtree(folder)
+    print(made)
+    if not sys.argv[1:]:  # a pattern of names is for trying
+        page = PAGE.read_text()
+        before, after = page.partition(BEGIN)[0], page.partition(END)[2]
+        PAGE.write_text(before + BEGIN + made + END + after)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import unicodedata
 from concurrent.futures import Future
 
+import psutil
 import pytest
 import tiny
 from rich.console import Console
@@ -202,6 +203,20 @@ def test_the_pool_survives_what_kills_a_worker(tmp_path):
     finally:
         pool.close()
     assert sorted(attempts.read_text().split()) == [*"1223334445", "6"]
+
+
+def test_the_pool_survives_the_end_of_the_process_that_workers_are_forked_from(tmp_path):
+    attempts = tmp_path / "attempts"
+    pool = LocalPool(2, nothing)
+    try:
+        assert pool.submit(double, (1, 0, attempts)).result(60) == 2
+        own = psutil.Process().children(recursive=False)
+        (server,) = [p for p in own if "multiprocessing.forkserver" in " ".join(p.cmdline())]
+        server.kill()
+        futures = {n: pool.submit(double, (n, 1, attempts)) for n in (2, 3, 4)}
+        assert {n: future.result(60) for n, future in futures.items()} == {2: 4, 3: 6, 4: 8}
+    finally:
+        pool.close()
 
 
 def progress(done=17, total=240, failed=0, kept=0, **last):

@@ -66,13 +66,17 @@ class LocalPool:
     def _run(self, function: Callable[[Any], Any], job: Any) -> Any:
         said = ""
         for _ in range(1 + RETRIES):
-            worker = self._worker()
+            if self._stopped:
+                break
+            try:
+                worker = self._worker()
+            except (EOFError, OSError) as error:  # the process that workers are forked from died
+                said = f"no worker could be started: {error}"
+                continue
             try:
                 return worker.call(function, job)
             except (EOFError, OSError):
                 said = self._drop(worker)
-                if self._stopped:
-                    break
             except _Late:
                 self._drop(worker)
                 raise WorkerDied(f"not judged within {JOB_LIMIT / 60:.0f} minutes") from None
