@@ -108,6 +108,12 @@ def _tools(isolation: str) -> tuple[ForkServer, Diagnostician]:
     return server, Diagnostician(server)
 
 
+def start_tools(isolation: str) -> None:
+    """Start a worker's fork server before its first job comes."""
+    with _one_at_a_time:
+        tools(isolation)
+
+
 def prepare_worker() -> None:
     """A worker uses one core, and leaves Ctrl-C to the coordinator."""
     torch.set_num_threads(1)

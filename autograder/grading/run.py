@@ -20,6 +20,7 @@ from autograder.grading.fanout import (
     default_isolation,
     grade_all,
     local_pool,
+    start_tools,
 )
 from autograder.grading.gradebook import EntryError
 from autograder.grading.journal import Journal, checks_fingerprint, fingerprint, sole
@@ -176,6 +177,8 @@ def grade_class(
             notes=found.notes,
         )
         with _pool(scheduler, jobs, unit, isolation) as pool:
+            for _ in range(pool.workers):  # they import torch while the gradebook is made
+                pool.submit(start_tools, isolation)
             book.register_unit(unit)
             _Run(result, book, found, force, isolation, watch).all(pool)
     result.students.sort(key=lambda student: student.student)
