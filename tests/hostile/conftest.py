@@ -19,9 +19,9 @@ from autograder.grading.forkserver import ForkServer, StudentProcess
 from autograder.grading.wall import NoWall
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # not longer: other modules' own programs need no wall
 def every_child_is_walled() -> Iterator[None]:
-    """Whoever asks for a child in this run gets one that has shown its wall, or ends the run."""
+    """Whoever asks for a child in these tests gets one that has shown its wall, or ends the run."""
 
     def child(server: ForkServer) -> StudentProcess:
         process = FORK(server)
