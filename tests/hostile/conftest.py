@@ -19,7 +19,8 @@ from autograder.grading.forkserver import ForkServer, StudentProcess
 from autograder.grading.wall import NoWall
 
 
-@pytest.fixture(scope="module", autouse=True)  # not longer: other modules' own programs need no wall
+# Not for the session: the programs of other modules are our own and need no wall.
+@pytest.fixture(scope="module", autouse=True)
 def every_child_is_walled() -> Iterator[None]:
     """Whoever asks for a child in these tests gets one that has shown its wall, or ends the run."""
 
