@@ -55,7 +55,7 @@ def submission(folder, text="{}"):
         (["build", "99_nothing"], "no masters in source/99_nothing (units: "),
         (["new", "01_backprop", "autodiff"], "autodiff"),
         (["new", "no unit", "x"], "unit"),
-        (["verify", "99_nothing"], "no exercise or unit '99_nothing'; there are: 01_backprop"),
+        (["verify", "99_nothing"], "no exercise or unit '99_nothing'; there are: 0"),
         (["verify", "01_backprop/nothing"], "there are: 01_backprop/value_operations"),
         (["check", "01_backprop", "x.py"], "is no UNIT/EXERCISE"),
         (["check", "01_backprop/linear", "missing.py"], "cannot be read as Python text"),

@@ -330,7 +330,7 @@ def test_a_job_that_ends_its_workers_is_named_and_the_class_goes_on(home, tmp_pa
     tiny.hand_in(tmp_path, "bob")
     with started(tiny.command(tmp_path, "--jobs", 1, "--json"), tmp_path, home) as grader:
         killed = set()
-        while len(killed) < 3:  # the first job's first worker, and the two after it
+        while len(killed) < 6:  # three that only start their tools, then the first job's three
             (worker,) = wait_until(lambda: [w for w in workers(grader.pid) if w.pid not in killed])
             killed.add(worker.pid)
             time.sleep(0.3)

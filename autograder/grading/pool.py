@@ -23,6 +23,7 @@ import psutil
 
 RETRIES = 2  # fresh workers that one job is given after its first one died
 JOB_LIMIT = 3600.0  # seconds; cells and calls have limits of their own, far below
+START_PAUSE = 1.0  # seconds before another start is tried
 END_LIMIT = 1.0  # seconds in which a worker ends by itself once it is told to
 
 
@@ -72,6 +73,7 @@ class LocalPool:
                 worker = self._worker()
             except (EOFError, OSError) as error:  # the process that workers are forked from died
                 said = f"no worker could be started: {error}"
+                time.sleep(START_PAUSE)
                 continue
             try:
                 return worker.call(function, job)
