@@ -221,27 +221,32 @@ class Variant:
 
 
 class Exercise:
-    """One exercise; modules in `autograder/exercises` define them.
+    """One exercise; `autograder/exercises/UNIT/NOTEBOOK.py` defines those of a notebook.
 
     Args:
         name: the exercise's name, as in the master's `exercise="..."`.
-        unit: the unit's folder, such as `01_backprop`.
-        notebook: the notebook's name, such as `autodiff`.
         defines: the names that the student's cell defines; by default the exercise's own.
         forbids: what the solution may not use: identifiers (`softmax`, `F.relu`), looked for in the
-            syntax             tree, and operators (`aten::relu`), watched while the code runs.
+            syntax tree, and operators (`aten::relu`), watched while the code runs.
+        unit: the unit's folder; by default that of the module which makes the exercise.
+        notebook: the notebook's name; by default that of the module which makes the exercise.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        unit: str,
-        notebook: str,
         defines: Sequence[str] = (),
         forbids: Sequence[str] = (),
+        unit: str = "",
+        notebook: str = "",
     ) -> None:
-        self.name, self.unit, self.notebook = name, unit, notebook
+        caller = inspect.currentframe()
+        assert caller is not None and caller.f_back is not None
+        home = inspect.getmodule(caller.f_back)
+        place = Path(caller.f_back.f_code.co_filename)
+        self.name = name
+        self.unit, self.notebook = unit or place.parent.name, notebook or place.stem
         self.defines = tuple(defines) or (name,)
         self.forbids = tuple(forbids)
         self.number = next(_made)
@@ -251,8 +256,6 @@ class Exercise:
             "alternative": [],
         }
         self.equivalents: dict[str, str] = {}
-        caller = inspect.currentframe()
-        home = inspect.getmodule(caller.f_back) if caller else None
         if home is not None:
             cloudpickle.register_pickle_by_value(home)
 
@@ -406,16 +409,6 @@ def _renamed(function: Any, target: str) -> str:
     return ast.unparse(node) + "\n"
 
 
-@cache
-def _registry() -> dict[str, dict[str, Exercise]]:
-    units: dict[str, dict[str, Exercise]] = {}
-    for path in sorted(EXERCISES.glob("[a-z]*.py")):
-        module = importlib.import_module(f"autograder.exercises.{path.stem}")
-        for exercise in exercises_in(module):
-            units.setdefault(exercise.unit, {})[exercise.name] = exercise
-    return units
-
-
 def exercises_in(module: ModuleType) -> list[Exercise]:
     """The exercises that a module defines, in the order in which they were made."""
     found = {value for value in vars(module).values() if isinstance(value, Exercise)}
@@ -424,7 +417,17 @@ def exercises_in(module: ModuleType) -> list[Exercise]:
 
 def units() -> list[str]:
     """The units that have exercises."""
-    return sorted(_registry())
+    return sorted({path.parent.name for path in EXERCISES.glob("*/*.py")})
+
+
+@cache
+def _exercises(unit: str) -> dict[str, Exercise] | None:
+    """The exercises of one unit. Other units' modules are left alone: they may be half written."""
+    if unit not in units():
+        return None
+    names = sorted(path.stem for path in (EXERCISES / unit).glob("*.py"))
+    modules = [importlib.import_module(f"autograder.exercises.{unit}.{name}") for name in names]
+    return {exercise.name: exercise for module in modules for exercise in exercises_in(module)}
 
 
 def load(unit: str) -> dict[str, Exercise]:
@@ -433,7 +436,10 @@ def load(unit: str) -> dict[str, Exercise]:
     Raises:
         KeyError: the unit has none.
     """
-    return _registry()[unit]
+    found = _exercises(unit)
+    if found is None:
+        raise KeyError(unit)
+    return found
 
 
 def find(path: str) -> Exercise:

@@ -27,7 +27,7 @@ def unit(tmp_path, monkeypatch):
     units = tiny.exercises(home)
     monkeypatch.setattr(contract, "RELEASE", home / "release")
     monkeypatch.setattr(contract, "REFERENCES", home / "reference")
-    monkeypatch.setattr(contract, "_registry", lambda: units)
+    monkeypatch.setattr(contract, "_exercises", units.get)
     run.checks_fingerprint.cache_clear()
     yield tmp_path / "class"
     run.checks_fingerprint.cache_clear()

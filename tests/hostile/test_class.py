@@ -51,7 +51,7 @@ def unit(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for module in (contract, nbgrader):
         monkeypatch.setattr(module, "RELEASE", house / "release")
     monkeypatch.setattr(contract, "REFERENCES", house / "reference")
-    monkeypatch.setattr(contract, "_registry", lambda: {toy.UNIT: toy.EXERCISES})
+    monkeypatch.setattr(contract, "_exercises", {toy.UNIT: toy.EXERCISES}.get)
     monkeypatch.setattr(nbgrader, "REPOSITORY", house)
     for module in (fanout, nbgrader):
         monkeypatch.setattr(module, "tools", lambda isolation=None: (server, lambda e, v: None))

@@ -10,14 +10,10 @@ from torch import Tensor, nn, optim
 
 from autograder.contract import Exercise, expect, require
 
-UNIT = {"unit": "01_backprop", "notebook": "training"}
-
 # ----------------------------------------------------------------------------------------------
 # count_parameters
 
-ex = count_parameters = Exercise(
-    "count_parameters", **UNIT, forbids=["nn", "nn.Linear", "Linear", "numel"]
-)
+ex = count_parameters = Exercise("count_parameters", forbids=["nn", "nn.Linear", "Linear", "numel"])
 
 
 def count_by_torch(sizes: list[int], bias: bool = True) -> int:
@@ -107,7 +103,7 @@ def _(sizes, bias=True):
 # ----------------------------------------------------------------------------------------------
 # standardize
 
-ex = standardize = Exercise("standardize", **UNIT)
+ex = standardize = Exercise("standardize")
 
 
 def standardized(train: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,7 +301,6 @@ BUILT_IN = [
 
 ex = activations = Exercise(
     "activations",
-    **UNIT,
     defines=["heaviside", "sigmoid", "tanh", "relu", "leaky_relu", "elu"],
     forbids=[
         *BUILT_IN,
@@ -542,7 +537,6 @@ ex.alternative(
 
 ex = activation_derivatives = Exercise(
     "activation_derivatives",
-    **UNIT,
     defines=["d_sigmoid", "d_tanh", "d_relu", "d_leaky_relu", "d_elu"],
     forbids=[
         *BUILT_IN,
@@ -728,7 +722,6 @@ def _(x):
 
 ex = initialization = Exercise(
     "initialization",
-    **UNIT,
     defines=["xavier_uniform", "he_normal"],
     forbids=["init", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"],
 )
@@ -1118,7 +1111,7 @@ def common_checks(exercise: Exercise, *options: tuple[str, dict]) -> None:
 # ----------------------------------------------------------------------------------------------
 # sgd
 
-ex = sgd = Exercise("sgd", **UNIT, defines=["sgd_step"], forbids=OPTIMISERS)
+ex = sgd = Exercise("sgd", defines=["sgd_step"], forbids=OPTIMISERS)
 
 
 @ex.check("plain gradient descent", points=0.5)
@@ -1296,7 +1289,6 @@ def _(param, grad, state, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
 
 ex = schedules = Exercise(
     "schedules",
-    **UNIT,
     defines=["step_decay", "cosine", "cyclic", "warmup"],
     forbids=["optim", "lr_scheduler", "torch.optim", "torch.optim.lr_scheduler", "LambdaLR"],
 )
@@ -1535,9 +1527,7 @@ def _(step, warmup_steps, schedule):
 # ----------------------------------------------------------------------------------------------
 # adaptive
 
-ex = adaptive = Exercise(
-    "adaptive", **UNIT, defines=["adagrad_step", "rmsprop_step"], forbids=OPTIMISERS
-)
+ex = adaptive = Exercise("adaptive", defines=["adagrad_step", "rmsprop_step"], forbids=OPTIMISERS)
 
 
 @ex.check("Adagrad over four steps with changing rates", points=1)
@@ -1701,7 +1691,7 @@ def _(param, grad, state, lr, alpha=0.99, eps=1e-8):
 # ----------------------------------------------------------------------------------------------
 # adadelta
 
-ex = adadelta = Exercise("adadelta", **UNIT, defines=["adadelta_step"], forbids=OPTIMISERS)
+ex = adadelta = Exercise("adadelta", defines=["adadelta_step"], forbids=OPTIMISERS)
 
 
 @ex.check("four steps with changing rates", points=1.5)
@@ -1838,7 +1828,7 @@ def _(param, grad, state, lr=1.0, rho=0.9, eps=1e-6):
 # ----------------------------------------------------------------------------------------------
 # adam
 
-ex = adam = Exercise("adam", **UNIT, defines=["adam_step", "adamw_step"], forbids=OPTIMISERS)
+ex = adam = Exercise("adam", defines=["adam_step", "adamw_step"], forbids=OPTIMISERS)
 
 
 @ex.check("Adam: the first step is the rate times the sign", points=0.5)

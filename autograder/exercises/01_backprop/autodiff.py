@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # replacements run in the namespace of the reference
         topological_order,
     )
 
-UNIT, NOTEBOOK = "01_backprop", "autodiff"
 # For float64: what any way of computing reaches, and no detour through float32 does.
 exactly = partial(expect, rtol=1e-9, atol=1e-12, dtype=True)
 AUTOGRAD = ("autograd", "backward", "requires_grad", "requires_grad_", "vjp", "jacrev", "func")
@@ -34,9 +33,7 @@ AUTOGRAD = ("autograd", "backward", "requires_grad", "requires_grad_", "vjp", "j
 
 # --- value_operations
 
-ex = value_operations = Exercise(
-    "value_operations", unit=UNIT, notebook=NOTEBOOK, defines=["add", "multiply"], forbids=AUTOGRAD
-)
+ex = value_operations = Exercise("value_operations", defines=["add", "multiply"], forbids=AUTOGRAD)
 
 
 def combine(student, name, a, b):
@@ -173,8 +170,6 @@ def _(a, b):
 
 ex = value_functions = Exercise(
     "value_functions",
-    unit=UNIT,
-    notebook=NOTEBOOK,
     defines=["power", "exp", "log", "tanh", "relu"],
     forbids=AUTOGRAD,
 )
@@ -313,8 +308,6 @@ ex.alternative("exp as a power of e", edit=("math.exp(a.data)", "math.e**a.data"
 
 ex = topological_order_ = Exercise(
     "topological_order",
-    unit=UNIT,
-    notebook=NOTEBOOK,
     forbids=("setrecursionlimit", *AUTOGRAD),
 )
 
@@ -590,9 +583,7 @@ def _(root):
 
 # --- backward
 
-ex = backward = Exercise(
-    "backward", unit=UNIT, notebook=NOTEBOOK, forbids=("setrecursionlimit", *AUTOGRAD)
-)
+ex = backward = Exercise("backward", forbids=("setrecursionlimit", *AUTOGRAD))
 
 
 def gradients_of(student, graph, roots, before=0.0):
@@ -862,8 +853,6 @@ def _(root):
 
 ex = linear = Exercise(
     "linear",
-    unit=UNIT,
-    notebook=NOTEBOOK,
     defines=["linear_forward", "linear_backward"],
     forbids=("linear", "Linear", *AUTOGRAD),
 )
@@ -1034,8 +1023,6 @@ def _(x, weight, bias):
 
 ex = activation_backward = Exercise(
     "activation_backward",
-    unit=UNIT,
-    notebook=NOTEBOOK,
     defines=["relu_backward", "sigmoid_backward", "tanh_backward"],
     forbids=AUTOGRAD,
 )
@@ -1186,8 +1173,6 @@ ex.alternative(
 
 ex = softmax_cross_entropy_ = Exercise(
     "softmax_cross_entropy",
-    unit=UNIT,
-    notebook=NOTEBOOK,
     forbids=(
         *("softmax", "log_softmax", "cross_entropy", "CrossEntropyLoss", "LogSoftmax"),
         *("aten::_softmax", "aten::_log_softmax", *AUTOGRAD),
@@ -1398,9 +1383,7 @@ def _(logits, labels):
 
 # --- numerical_gradient
 
-ex = numerical_gradient = Exercise(
-    "numerical_gradient", unit=UNIT, notebook=NOTEBOOK, forbids=("gradcheck", *AUTOGRAD)
-)
+ex = numerical_gradient = Exercise("numerical_gradient", forbids=("gradcheck", *AUTOGRAD))
 
 
 def differences(student, kind, x, *h, transpose=False):
@@ -1595,7 +1578,7 @@ def _(f, x, h=1e-5):
 
 # --- mlp_gradients
 
-ex = mlp_gradients = Exercise("mlp_gradients", unit=UNIT, notebook=NOTEBOOK, forbids=AUTOGRAD)
+ex = mlp_gradients = Exercise("mlp_gradients", forbids=AUTOGRAD)
 
 # Equal widths first: there the wrong layer's matrices have the right shape and wrong numbers.
 WIDTHS = [(4, 4, 4, 4), (5, 6, 3), (3, 7, 5, 4, 6)]

@@ -18,12 +18,11 @@ if TYPE_CHECKING:  # replacements run in the namespace of the reference
         softmax,
     )
 
-UNIT = {"unit": "00_foundations", "notebook": "foundations"}
 
 # ----------------------------------------------------------------------------------------------
 # accuracy
 
-ex = accuracy = Exercise("accuracy", **UNIT)
+ex = accuracy = Exercise("accuracy")
 
 
 def classes(rows: int, number: int) -> Tensor:
@@ -117,7 +116,6 @@ def _(predicted, labels):
 
 ex = squared_distances = Exercise(
     "squared_distances",
-    **UNIT,
     forbids=[
         *["cdist", "pdist", "pairwise_distance", "cosine_similarity", "PairwiseDistance"],
         *["numpy", "scipy", "tolist"],  # what the count of tensor operations does not see
@@ -333,7 +331,7 @@ def _(x, train):
 # ----------------------------------------------------------------------------------------------
 # knn_predict
 
-ex = knn_predict = Exercise("knn_predict", **UNIT)
+ex = knn_predict = Exercise("knn_predict")
 
 
 def vote(distances: Tensor, labels: Tensor, k: int) -> list[int]:
@@ -540,7 +538,7 @@ def _(distances, labels, k):
 # cross_validation
 
 ex = cross_validation = Exercise(
-    "cross_validation", **UNIT, defines=["k_fold", "cross_validate"], forbids=["sklearn"]
+    "cross_validation", defines=["k_fold", "cross_validate"], forbids=["sklearn"]
 )
 
 
@@ -805,7 +803,7 @@ def _(score, splits, candidates):
 # ----------------------------------------------------------------------------------------------
 # confusion_matrix
 
-ex = confusion_matrix = Exercise("confusion_matrix", **UNIT, forbids=["sklearn"])
+ex = confusion_matrix = Exercise("confusion_matrix", forbids=["sklearn"])
 
 
 def count_pairs(labels: Tensor, predicted: Tensor, number: int) -> Tensor:
@@ -931,7 +929,6 @@ def _(labels, predicted, num_classes):
 
 ex = precision_recall_f1_ = Exercise(
     "precision_recall_f1",
-    **UNIT,
     defines=["precision_recall_f1", "macro_f1"],
     forbids=["sklearn"],
 )
@@ -1134,7 +1131,7 @@ def _(confusion):
 # ----------------------------------------------------------------------------------------------
 # top_k_accuracy
 
-ex = top_k_accuracy = Exercise("top_k_accuracy", **UNIT, forbids=["sklearn"])
+ex = top_k_accuracy = Exercise("top_k_accuracy", forbids=["sklearn"])
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
@@ -1263,7 +1260,7 @@ SOFTMAX = [
     *["aten::logaddexp2", "aten::logcumsumexp", "aten::nll_loss_forward", "aten::_safe_softmax"],
 ]
 
-ex = softmax_ = Exercise("softmax", **UNIT, defines=["log_softmax", "softmax"], forbids=SOFTMAX)
+ex = softmax_ = Exercise("softmax", defines=["log_softmax", "softmax"], forbids=SOFTMAX)
 
 EXTREME = torch.tensor(
     [
@@ -1457,7 +1454,7 @@ BY_HAND = [
     "grad_and_value",
 ]
 
-ex = cross_entropy_ = Exercise("cross_entropy", **UNIT, forbids=[*SOFTMAX, *BY_HAND])
+ex = cross_entropy_ = Exercise("cross_entropy", forbids=[*SOFTMAX, *BY_HAND])
 
 
 def loss_and_grad(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -1622,7 +1619,6 @@ def _(logits, labels):
 
 ex = other_losses_ = Exercise(
     "other_losses",
-    **UNIT,
     defines=["bce_with_logits", "mse", "mae", "huber"],
     forbids=[
         *["binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss"],
@@ -1861,7 +1857,7 @@ def _(predicted, targets, delta=1.0):
 # ----------------------------------------------------------------------------------------------
 # regularised_loss
 
-ex = regularised_loss_ = Exercise("regularised_loss", **UNIT, forbids=[*SOFTMAX, *BY_HAND])
+ex = regularised_loss_ = Exercise("regularised_loss", forbids=[*SOFTMAX, *BY_HAND])
 
 
 def objective(
@@ -2047,9 +2043,7 @@ def _(weight, bias, x, labels, strength=0.0):
 # ----------------------------------------------------------------------------------------------
 # sgd_epoch
 
-ex = sgd_epoch = Exercise(
-    "sgd_epoch", **UNIT, forbids=[*SOFTMAX, *BY_HAND, "optim", "torch.optim", "SGD"]
-)
+ex = sgd_epoch = Exercise("sgd_epoch", forbids=[*SOFTMAX, *BY_HAND, "optim", "torch.optim", "SGD"])
 
 
 def epoch(
