@@ -21,8 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKSHOP = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["workshop"]
 LOCKS = [ROOT / "requirements.lock", *sorted(ROOT.glob("tests/colab/*.lock"))]
 # What the course may import: what it declares, and what Jupyter's and matplotlib's own parts are.
-STUDENT_SIDE = {"IPython", "course", "google", "matplotlib", "numpy", "torch", "tqdm"}
-STUDENT_SIDE |= {"cycler", "matplotlib_inline"}
+STUDENT_SIDE = {"IPython", "course", "google", "matplotlib", "numpy", "torch", "torchvision"}
+STUDENT_SIDE |= {"cycler", "matplotlib_inline", "tqdm"}
 
 
 def locked(lock: Path) -> Iterator[Requirement]:

@@ -1219,10 +1219,10 @@ for name, classifier in final().items():
 # idea; it costs 1,197 images to keep and to compare with at every question, where the softmax
 # classifier keeps ten templates.
 #
-# The other is the last column: one pixel to the right, which no human reader would notice, ruins
-# every classifier that looks at the pixels. To each of them an image is a list of 64 numbers, and
-# which pixels are neighbours means nothing to it. Convolutions (unit 02) are built to repair
-# that.
+# The other is the last column: moved by one pixel of eight, a digit is as easy for you to read as
+# before, and every classifier that looks at the pixels is ruined. To each of them an image is a
+# list of 64 numbers, and which pixels are neighbours means nothing to it. Convolutions (unit 02)
+# are built to repair that.
 
 # %% [markdown]
 # ### Your experiment
