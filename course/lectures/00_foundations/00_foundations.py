@@ -1225,10 +1225,9 @@ plt.show()
 # \delta\,(|r| - \tfrac12 \delta) & \text{slope } r, \text{ cut off at } \pm\delta \end{array} $$
 #
 # (At $|r| = \delta$ both pieces of Huber's are $\frac12\delta^2$ with slope $\delta$.) By hand:
-# which one number $c$ predicts 1, 2 and 9 best? The slopes have to sum to zero. MSE: $3c = 12$, the
-# *mean*
-# 4. MAE: as many below as above, the *median* 2. Huber with $\delta = 2$: $(c - 1) + (c - 2) - 2 =
-# 0$, so $c = 2.5$; the outlier pulls, but no harder than $\delta$.
+# which one number $c$ predicts 1, 2 and 9 best? The slopes have to sum to zero. MSE: $3c = 12$, so
+# $c = 4$, the *mean*. MAE: as many below as above, $c = 2$, the *median*. Huber with $\delta = 2$:
+# $(c - 1) + (c - 2) - 2 = 0$, so $c = 2.5$; the outlier pulls, but no harder than $\delta$.
 
 # %%
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
