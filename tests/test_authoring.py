@@ -744,7 +744,7 @@ def test_a_new_master_builds(tmp_path):
     written = new_master("04_new", "fresh", tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "source/04_new/fresh.py",
-        "autograder/exercises/fresh.py",
+        "autograder/exercises/04_new/fresh.py",
     ]
     assert len(build_unit("04_new", tmp_path, points=lambda name: 3)) == 3
     ruff(*written, ignore="B018,E402")
@@ -810,6 +810,6 @@ def test_a_new_master_needs_good_names(tmp_path, unit, name, words):
 def test_a_new_master_overwrites_nothing(tmp_path):
     new_master("04_new", "fresh", tmp_path)
     (tmp_path / "source" / "04_new" / "fresh.py").unlink()
-    with pytest.raises(AuthoringError, match=r"exercises/fresh\.py exists"):
+    with pytest.raises(AuthoringError, match=r"exercises/04_new/fresh\.py exists"):
         new_master("04_new", "fresh", tmp_path)
     assert not (tmp_path / "source" / "04_new" / "fresh.py").exists()

@@ -80,8 +80,6 @@ from autograder.contract import Exercise, expect
 
 ex = NAME_average = Exercise(
     "NAME_average",
-    unit="UNIT",
-    notebook="NAME",
     forbids=["avg_pool1d", "AvgPool1d", "conv1d", "Conv1d"],
 )
 
@@ -165,7 +163,7 @@ def new_master(unit: str, name: str, root: Path) -> list[Path]:
     root = Path(root)
     texts = {
         root / "source" / unit / f"{name}.py": MASTER,
-        root / "autograder" / "exercises" / f"{name}.py": EXERCISES,
+        root / "autograder" / "exercises" / unit / f"{name}.py": EXERCISES,
     }
     for path in [*texts, *sorted(root.glob(f"source/*/{name}.py"))]:
         if path.exists():
