@@ -22,7 +22,7 @@ def test_mixing_devices_is_refused() -> None:
     with far_device() as device:
         x = torch.ones(2, 3, device=device)
         with pytest.raises(RuntimeError, match=r"add.*\(3,\) is on the CPU"):
-            x + torch.ones(3)
+            torch.add(x, torch.ones(3))
         with pytest.raises(RuntimeError, match="generator"):
             torch.randn(3, device=device, generator=torch.Generator())
         with pytest.raises(TypeError, match="numpy"):
