@@ -10,7 +10,6 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from other_device import FAR, Far, far_device
 from torch import nn
-from torch.optim import optimizer
 
 import course
 from autograder.authoring.master import read_master, solution
@@ -58,7 +57,9 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         compare, "_plain_tensor", lambda x: x.detach().cpu() if isinstance(x, Far) else plain(x)
     )
-    monkeypatch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: ["cpu", "meta"])
+    monkeypatch.setattr(
+        "torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", "meta"]
+    )
 
 
 @pytest.mark.usefixtures("readable")

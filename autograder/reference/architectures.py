@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401  (for mistakes and alternatives)
 
+import importlib
 import math
 import tempfile
 import time
@@ -1128,7 +1129,8 @@ def onnx_difference(net: nn.Module, example: Tensor, check: Tensor, path: Path) 
         ImportError: onnx, onnxscript or onnxruntime is missing.
     """
     import onnxruntime
-    import onnxscript  # noqa: F401  (what torch.onnx.export works with)
+
+    importlib.import_module("onnxscript")  # what torch.onnx.export works with
 
     net = net.cpu().eval()
     with warnings.catch_warnings():

@@ -126,7 +126,7 @@ def random_window(
         width: W of the image.
         out_height: h of the window, at most H.
         out_width: w of the window, at most W.
-        generator: the only source of randomness.
+        generator: on the CPU; the only source of randomness.
 
     Returns:
         top and left as ints: all places are equally likely.
@@ -612,7 +612,7 @@ def predict_views(
         views: at least one function (B, C, H, W) -> (B, C, H, W).
 
     Returns:
-        (B, K) probabilities, without gradient.
+        (B, K) probabilities, float32 or float64, without gradient.
     """
     with torch.no_grad():
         return torch.stack([model(view(images)).softmax(dim=1) for view in views]).mean(dim=0)
@@ -631,7 +631,7 @@ def predict_maps(
         views: at least one pair (there, back).
 
     Returns:
-        (B, 1, H, W) probabilities, without gradient.
+        (B, 1, H, W) probabilities, float32 or float64, without gradient.
     """
     with torch.no_grad():
         maps = [back(model(there(images)).sigmoid()) for there, back in views]

@@ -156,7 +156,7 @@ def conv_parameters(
     groups: int = 1,
     bias: bool = True,
 ) -> int:
-    """Number of weights and biases of a convolution; kernel is (k_h, k_w)."""
+    """Number of weights and biases of a convolution, an int; kernel is (k_h, k_w)."""
     weights = out_channels * (in_channels // groups) * kernel[0] * kernel[1]
     return weights + out_channels * bias
 
@@ -171,7 +171,11 @@ def conv_multiply_adds(
     dilation: int = 1,
     groups: int = 1,
 ) -> int:
-    """Multiply-adds of a convolution for one image; size is (H, W), kernel is (k_h, k_w)."""
+    """Multiply-adds of a convolution for one image; size is (H, W), kernel is (k_h, k_w).
+
+    Returns:
+        An int; 0 if no window fits.
+    """
     rows = output_size(size[0], kernel[0], stride, padding, dilation)
     columns = output_size(size[1], kernel[1], stride, padding, dilation)
     return rows * columns * conv_parameters(in_channels, out_channels, kernel, groups, bias=False)
@@ -190,7 +194,7 @@ def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: (C',), or None for no bias.
 
     Returns:
-        (B, C', H, W).
+        (B, C', H, W) of the dtype of `x`.
     """
     batch, channels, height, width = x.shape
     y = (weight @ x.reshape(batch, channels, -1)).reshape(batch, -1, height, width)
@@ -228,8 +232,8 @@ def unfold(
         stride, padding, dilation: for both axes; the padding is of zeros.
 
     Returns:
-        (B, C k_h k_w, H' W'): rows in the order of (C, k_h, k_w), columns in that of (H', W'), the
-        last index running fastest.
+        (B, C k_h k_w, H' W') of the dtype of `x`: rows in the order of (C, k_h, k_w), columns in
+        that of (H', W'), the last index running fastest.
     """
     rows = output_size(x.shape[2], kernel[0], stride, padding, dilation)
     columns = output_size(x.shape[3], kernel[1], stride, padding, dilation)
@@ -348,13 +352,13 @@ def conv2d_backward(
 
     Args:
         grad: (B, C', H', W'), gradient of the loss by the output; not modified.
-        x: (B, C, H, W), the input of the forward pass; not modified.
-        weight: (C', C / groups, k_h, k_w).
+        x: (B, C, H, W), the input of the forward pass, of the same dtype; not modified.
+        weight: (C', C / groups, k_h, k_w) of the same dtype; not modified.
         stride, padding, dilation, groups: those of the forward pass.
 
     Returns:
         The gradients by `x` (B, C, H, W), by `weight` (C', C / groups, k_h, k_w) and by the bias
-        (C',).
+        (C',), all of the dtype of `x`.
     """
     kernel, batch = weight.shape[2:], len(x)
     columns = unfold(x, kernel, stride, padding, dilation)
@@ -394,7 +398,7 @@ def max_pool2d(x: Tensor, kernel: tuple[int, int], stride: int, padding: int = 0
         padding: of minus infinity, for both axes; at most half of k_h and of k_w.
 
     Returns:
-        (B, C, H', W') with H' and W' as in `output_size`.
+        (B, C, H', W') of the dtype of `x`, with H' and W' as in `output_size`.
     """
     batch, channels = x.shape[:2]
     rows = output_size(x.shape[2], kernel[0], stride, padding)
@@ -410,11 +414,12 @@ def max_pool2d_backward(
 
     Args:
         grad: (B, C, H', W'), gradient of the loss by the output; not modified.
-        x: (B, C, H, W), the input of the forward pass; not modified.
+        x: (B, C, H, W), the input of the forward pass, of the same dtype; not modified.
         kernel, stride, padding: those of the forward pass.
 
     Returns:
-        (B, C, H, W); of equal largest numbers in a window the first in row-major order has it.
+        (B, C, H, W) of the dtype of `x`; of equal largest numbers in a window the first in
+        row-major order has it.
     """
     batch, channels, height, width = x.shape
     padded = pad(x, *[padding] * 4, value=-math.inf)
@@ -431,7 +436,13 @@ def max_pool2d_backward(
 
 # --- exercise: avg_pool2d
 def avg_pool2d(x: Tensor, kernel: tuple[int, int], stride: int, padding: int = 0) -> Tensor:
-    """Mean of each window (padded zeros count), channel by channel; shapes as in `max_pool2d`."""
+    """Mean of each window (padded zeros count), channel by channel.
+
+    Args are those of `max_pool2d`; the padding is of zeros. `x` is not modified.
+
+    Returns:
+        (B, C, H', W') of the dtype of `x`, with H' and W' as in `output_size`.
+    """
     batch, channels = x.shape[:2]
     rows = output_size(x.shape[2], kernel[0], stride, padding)
     columns = unfold(x, kernel, stride, padding)
@@ -450,7 +461,7 @@ def avg_pool2d_backward(
         kernel, stride, padding: those of the forward pass.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W) of the dtype of `grad`.
     """
     taps = kernel[0] * kernel[1]
     shares = (grad / taps).flatten(2).repeat_interleave(taps, dim=1)  # (B, C k_h k_w, H' W')
@@ -458,12 +469,20 @@ def avg_pool2d_backward(
 
 
 def global_avg_pool(x: Tensor) -> Tensor:
-    """Mean of each map: (B, C, H, W) to (B, C)."""
+    """Mean of each map: (B, C, H, W) to (B, C) of the dtype of `x`, which is not modified."""
     return x.mean(dim=(2, 3))
 
 
 def global_avg_pool_backward(grad: Tensor, size: tuple[int, int]) -> Tensor:
-    """Gradient of `global_avg_pool` by its input: (B, C) and (H, W) to (B, C, H, W)."""
+    """Gradient of `global_avg_pool` by its input.
+
+    Args:
+        grad: (B, C), gradient of the loss by the output; not modified.
+        size: (H, W) of the input.
+
+    Returns:
+        (B, C, H, W) of the dtype of `grad`.
+    """
     return (grad / (size[0] * size[1]))[:, :, None, None].expand(-1, -1, *size)
 
 
@@ -476,7 +495,7 @@ def receptive_field(layers: Sequence[tuple[int, int, int, int]]) -> tuple[int, i
 
     Args:
         layers: (kernel, stride, padding, dilation) of each layer, the one next to the image first;
-            may be empty.
+            may be empty; not modified.
 
     Returns:
         Three ints: the size r of the field, the jump j from a unit's field to the next unit's, and

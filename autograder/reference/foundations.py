@@ -86,8 +86,9 @@ def knn_predict(distances: Tensor, labels: Tensor, k: int) -> Tensor:
     """Class of each query by a vote of its k nearest training rows.
 
     Args:
-        distances: (M, N) floating point, from each query to each training row; not modified.
-        labels: (N,) int64 classes of the training rows, from 0.
+        distances: (M, N) floating point, from each query to each training row; compared in their
+            own dtype; not modified.
+        labels: (N,) int64 classes of the training rows, from 0; not modified.
         k: number of neighbours, 1 <= k <= N.
 
     Returns:
@@ -107,7 +108,7 @@ def k_fold(order: Tensor, folds: int) -> list[tuple[Tensor, Tensor]]:
     """Cut row numbers into folds; each is held out once.
 
     Args:
-        order: (n,) int64 row numbers, in any order.
+        order: (n,) int64 row numbers, in any order; not modified.
         folds: F, number of blocks, 2 <= F <= n. The first n % F blocks are one longer.
 
     Returns:
@@ -127,13 +128,13 @@ def cross_validate(
 
     Args:
         score: called as score(train_rows, valid_rows, candidate); returns a number, an int or a
-            float, larger is better.
+            float of any sign, larger is better.
         splits: F >= 2 pairs (train_rows, valid_rows), as from `k_fold`.
         candidates: C values of a hyper-parameter, in any order.
 
     Returns:
-        The candidate with the largest mean (the first of several), the means (C,) and their
-        standard errors (C,), in the order of `candidates`.
+        The candidate with the largest mean (the first of several, not rounded), the means (C,)
+        and their standard errors (C,), in the order of `candidates`.
     """
     rows = [[float(score(train, valid, c)) for train, valid in splits] for c in candidates]
     scores = torch.tensor(rows)
@@ -157,9 +158,9 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> Ten
     """Count the pairs of true and predicted class.
 
     Args:
-        labels: (B,) int64 true classes, from 0 to num_classes - 1, B >= 1.
-        predicted: (B,) int64 predicted classes, of the same range.
-        num_classes: K.
+        labels: (B,) int64 true classes, from 0 to num_classes - 1, any B >= 1; not modified.
+        predicted: (B,) int64 predicted classes, of the same range; not modified.
+        num_classes: K, any number >= 1.
 
     Returns:
         (K, K) int64; row: true class, column: predicted class.
@@ -201,8 +202,9 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
     """Share of the rows whose true class is among the k best, ties counting against it.
 
     Args:
-        scores: (B, K) floating point, larger is better; not modified.
-        labels: (B,) int64 true classes, B >= 1.
+        scores: (B, K) floating point, larger is better; compared exactly, in their own dtype; not
+            modified.
+        labels: (B,) int64 true classes, B >= 1; not modified.
         k: 1 <= k <= K.
 
     Returns:
@@ -275,17 +277,34 @@ def bce_with_logits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mse(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error of two tensors of the same shape; without dimensions."""
+    """Mean squared error of two tensors of the same shape and dtype, which are not modified.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     return (predicted - targets).square().mean()
 
 
 def mae(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error of two tensors of the same shape; without dimensions."""
+    """Mean absolute error of two tensors of the same shape and dtype, which are not modified.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     return (predicted - targets).abs().mean()
 
 
 def huber(predicted: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
-    """Mean Huber loss, delta > 0: e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond."""
+    """Mean Huber loss: e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond.
+
+    Args:
+        predicted: any shape, floating point; not modified.
+        targets: same shape and dtype; not modified.
+        delta: where the two pieces meet, above 0.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     error = (predicted - targets).abs()
     return torch.where(error <= delta, error.square() / 2, delta * (error - delta / 2)).mean()
 
@@ -299,16 +318,18 @@ def regularised_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of a linear classifier with an L2 penalty, and its gradients.
 
+    The logits are x times the transpose of weight, plus bias, with |logits| <= 1e4.
+
     Args:
         weight: (K, D) floating point; not modified.
         bias: (K,) of the same dtype; not modified.
         x: (B, D) of the same dtype, B >= 1; not modified.
-        labels: (B,) int64 true classes.
+        labels: (B,) int64 true classes; not modified.
         strength: lambda >= 0; the penalty is lambda / 2 times the sum of the squared weights.
 
     Returns:
         J (without dimensions, tensor or float), its gradient by `weight` (K, D) and its gradient
-        by `bias` (K,).
+        by `bias` (K,), both in the dtype of `weight`.
     """
     loss, grad = cross_entropy(x @ weight.T + bias, labels)
     penalty = strength / 2 * weight.square().sum()
@@ -334,9 +355,9 @@ def sgd_epoch(
     Args:
         weight: (K, D) floating point; not modified.
         bias: (K,) of the same dtype; not modified.
-        x: (N, D) of the same dtype, all rows.
-        labels: (N,) int64 classes of all rows.
-        order: (n,) int64 row numbers, n >= 1, in the order of visiting.
+        x: (N, D) of the same dtype, all rows; not modified.
+        labels: (N,) int64 classes of all rows; not modified.
+        order: (n,) int64 row numbers, n >= 1, in the order of visiting; not modified.
         batch_size: rows of a step, at least 1; the last batch may be smaller.
         lr: learning rate.
         strength: lambda of the L2 penalty.

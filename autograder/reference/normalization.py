@@ -326,7 +326,7 @@ def fold_batch_norm(
         eps: added to the running variance, inside the root.
 
     Returns:
-        New weight, of the shape of `weight`, and new bias (C_out,).
+        New weight, of the shape of `weight`, and new bias (C_out,), both floating point.
     """
     scale = gamma / (running_var + eps).sqrt()
     shift = -running_mean if bias is None else bias - running_mean
@@ -425,7 +425,7 @@ def group_norm(x: Tensor, groups: int, gamma: Tensor, beta: Tensor, eps: float =
 
     Args:
         x: (N, C, ...) floating point; not modified, not necessarily contiguous.
-        groups: G, the number of groups.
+        groups: G, the number of groups, at least 1.
         gamma: (C,) scale.
         beta: (C,) shift.
         eps: added to the variance, inside the root.

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Foundations: neighbours, measures, and a softmax classifier by hand
 #
-# **Unit 00, one notebook, twelve exercises.** Allow two and a half hours; the experiments run on
-# the CPU, in well under a minute on two cores.
+# **Unit 00, one notebook, twelve exercises.** Allow three and a half hours: the exercises take
+# about two and three quarters, the rest is for reading. The experiments run on the CPU, in well
+# under a minute on two cores.
 #
 # *Afterwards you can* say of a figure such as "99 % accuracy" what it is worth, choose a
 # hyper-parameter without fooling yourself, compute softmax and cross-entropy for logits of any
@@ -224,7 +225,8 @@ plt.show()
 # * *equal votes*: the smallest class number among those with the most votes wins.
 #
 # Rows are numbered as they stand in `distances`; $1 \le k \le N$. Labels need not include all of
-# $0 \dots K - 1$.
+# $0 \dots K - 1$. Distances are compared as they are, in the dtype that they have: two that differ
+# a little are not equal.
 
 
 # %% exercise="knn_predict"
@@ -232,8 +234,9 @@ def knn_predict(distances: Tensor, labels: Tensor, k: int) -> Tensor:
     """Class of each query by a vote of its k nearest training rows.
 
     Args:
-        distances: (M, N) floating point, from each query to each training row; not modified.
-        labels: (N,) int64 classes of the training rows, from 0.
+        distances: (M, N) floating point, from each query to each training row; compared in their
+            own dtype; not modified.
+        labels: (N,) int64 classes of the training rows, from 0; not modified.
         k: number of neighbours, 1 <= k <= N.
 
     Returns:
@@ -304,14 +307,17 @@ plt.show()
 #
 # **`cross_validate`** gets a function `score(train_rows, valid_rows, candidate)` that trains
 # and returns a number (larger is better), the splits, and the candidates for a hyper-parameter.
-# For each candidate it computes over the $F$ splits the mean of the scores and its *standard
-# error*, the deviation over the square root of $F$:
+# It calls `score` once for each pair of candidate and split, in any order. For each candidate it
+# computes over the $F$ splits the mean of the scores and its *standard error*, the deviation over
+# the square root of $F$:
 #
 # $$\bar s = \frac1F\sum_{i=1}^F s_i, \qquad
 # \text{error} = \frac{1}{\sqrt F}\sqrt{\frac1{F-1}\sum_{i=1}^F (s_i - \bar s)^2}$$
 #
-# (note the $F - 1$), and returns the candidate with the largest mean. If several have the
-# largest mean, the first of them in `candidates` is returned. The checks use scores that are
+# (note the $F - 1$), and returns the candidate with the largest mean, as it stands in `candidates`:
+# 0.1 stays 0.1 and is not rounded to float32. If several have the largest mean, the first of them
+# in `candidates` is returned. Scores may be negative, all of them too, and large beside their
+# spread: the error of 1000, 1000.25 and 1000.5 has to be right. The checks use scores that are
 # multiples of ¼, whose means are equal in floating point when they are equal on paper.
 
 
@@ -320,7 +326,7 @@ def k_fold(order: Tensor, folds: int) -> list[tuple[Tensor, Tensor]]:
     """Cut row numbers into folds; each is held out once.
 
     Args:
-        order: (n,) int64 row numbers, in any order.
+        order: (n,) int64 row numbers, in any order; not modified.
         folds: F, number of blocks, 2 <= F <= n. The first n % F blocks are one longer.
 
     Returns:
@@ -342,13 +348,13 @@ def cross_validate(
 
     Args:
         score: called as score(train_rows, valid_rows, candidate); returns a number, an int or a
-            float, larger is better.
+            float of any sign, larger is better.
         splits: F >= 2 pairs (train_rows, valid_rows), as from `k_fold`.
         candidates: C values of a hyper-parameter, in any order.
 
     Returns:
-        The candidate with the largest mean (the first of several), the means (C,) and their
-        standard errors (C,), in the order of `candidates`.
+        The candidate with the largest mean (the first of several, not rounded), the means (C,)
+        and their standard errors (C,), in the order of `candidates`.
     """
     ### BEGIN SOLUTION
     rows = [[float(score(train, valid, c)) for train, valid in splits] for c in candidates]
@@ -443,9 +449,9 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> Ten
     """Count the pairs of true and predicted class.
 
     Args:
-        labels: (B,) int64 true classes, from 0 to num_classes - 1, B >= 1.
-        predicted: (B,) int64 predicted classes, of the same range.
-        num_classes: K.
+        labels: (B,) int64 true classes, from 0 to num_classes - 1, any B >= 1; not modified.
+        predicted: (B,) int64 predicted classes, of the same range; not modified.
+        num_classes: K, any number >= 1.
 
     Returns:
         (K, K) int64; row: true class, column: predicted class.
@@ -476,10 +482,11 @@ expect(confusion_matrix(true, guessed, 3), [[1, 2, 0], [1, 1, 0], [0, 0, 0]], "c
 # harmonic mean $F_1$ is high only if both are. Derive the last form from the one before it.
 #
 # * Where a denominator is 0, the value is 0: the precision of a class that is never predicted,
-#   the recall of a class that does not occur, the $F_1$ of a class that does neither.
+#   the recall of a class that does not occur, the $F_1$ of a class that does neither. (The middle
+#   form of $F_1$ is 0/0 wherever $\mathrm{TP} = 0$. The last form says that the value is 0 there.)
 # * **Macro $F_1$** is the mean of the $K$ classes' $F_1$, each class counting once, those with
-#   value 0 too. (It is not the $F_1$ of the mean precision and mean recall, which is also found
-#   under this name.)
+#   value 0 too: classes that do not occur, are never predicted, or both. (It is not the $F_1$ of
+#   the mean precision and mean recall, which is also found under this name.)
 
 
 # %% exercise="precision_recall_f1"
@@ -550,7 +557,8 @@ print(f"({int(is_8[asked].sum())} eights among {len(asked)} images)")
 # rule here too, and most programs leave it to chance. Ours is strict: a row counts as right if
 # **fewer than $k$ other classes have a score that is equal to or higher than that of its true
 # class**. So a classifier that gives all classes the same score is right nowhere, unless
-# $k = K$.
+# $k = K$. *Equal* means equal: scores are compared as they are, in the dtype that they have, and
+# probabilities of $10^{-7}$ and $3\cdot10^{-7}$ are no tie.
 
 
 # %% exercise="top_k_accuracy"
@@ -558,8 +566,9 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
     """Share of the rows whose true class is among the k best, ties counting against it.
 
     Args:
-        scores: (B, K) floating point, larger is better; not modified.
-        labels: (B,) int64 true classes, B >= 1.
+        scores: (B, K) floating point, larger is better; compared exactly, in their own dtype; not
+            modified.
+        labels: (B,) int64 true classes, B >= 1; not modified.
         k: 1 <= k <= K.
 
     Returns:
@@ -607,11 +616,14 @@ expect(top_k_accuracy(scores, torch.tensor([0, 2]), 2), 0.0, "top_k_accuracy: la
 # where the right answer is $-1000$. So `log_softmax` is computed directly, by the second formula.
 #
 # Both work along the **last** dimension of a tensor with one or more dimensions, keep shape and
-# dtype, and are finite and right for $|z| \le 10^4$ (probabilities may round to 0). What a
-# library has ready may not be called, neither as function nor as method: `softmax`, `softmin`,
-# `log_softmax`, `logsumexp`, `logaddexp`, `logcumsumexp`, `cross_entropy`, `nll_loss`, their forms
-# as modules (`Softmax`, `CrossEntropyLoss`, ...), `torch.special` and `scipy`. The same holds for
-# `cross_entropy`, `regularised_loss` and `sgd_epoch` below.
+# dtype, and are finite and right for $|z| \le 10^4$ (probabilities may round to 0). Near $10^4$
+# float32 numbers are $10^{-3}$ apart: for float32 logits of that size, errors up to $10^{-3}$ of a
+# logarithm and relative errors up to $10^{-3}$ of a probability do not count.
+#
+# What a library has ready may not be called, neither as function nor as method: `softmax`,
+# `softmin`, `log_softmax`, `logsumexp`, `logaddexp`, `logcumsumexp`, `cross_entropy`, `nll_loss`,
+# their forms as modules (`Softmax`, `CrossEntropyLoss`, ...), `torch.special` and `scipy`. The
+# same holds for all exercises below. What you have written yourself may be called.
 
 
 # %% exercise="softmax"
@@ -671,7 +683,8 @@ expect(softmax(torch.zeros(2, 1, 4)), torch.full((2, 1, 4), 0.25), "softmax: thr
 #
 # Return the loss, the **mean** over the batch as above, and its gradient by the logits,
 # $\partial L/\partial z_{ic} = \frac1B\,(p_{ic} - [c = y_i])$. Both are finite and right for
-# $|z| \le 10^4$: use your `log_softmax`, not the logarithm of your `softmax`.
+# $|z| \le 10^4$: use your `log_softmax`, not the logarithm of your `softmax`. For float32 logits
+# near $10^4$, errors up to $10^{-3}$ of loss and gradient do not count.
 #
 # The gradient is written by hand: `autograd`, `backward`, `requires_grad`, `requires_grad_` and
 # `torch.func` may not be used, nor what the exercise before forbids. (`F.one_hot` may.)
@@ -744,8 +757,8 @@ print(f"yours {float(loss):.6f}, the library's {library.item():.6f}")
 # %% [markdown] heading="other_losses"
 # ### Exercise {number} · Many labels, and numbers ({points} points, about 15 min)
 #
-# Four losses, each the **mean over all entries** of two tensors of the same shape. Huber's has
-# the ½ in it and MSE has not, as in torch.
+# Four losses, each the **mean over all entries** of two tensors of the same shape and floating
+# dtype, which are not modified. Huber's has the ½ in it and MSE has not, as in torch.
 #
 # `bce_with_logits` has to be finite and right for $|z| \le 10^4$ (in float32, absolute errors up
 # to $10^{-6}$ do not count). Derive a stable form: write
@@ -756,7 +769,8 @@ print(f"yours {float(loss):.6f}, the library's {library.item():.6f}")
 #
 # May not be called: `binary_cross_entropy`, `binary_cross_entropy_with_logits`, `mse_loss`,
 # `l1_loss`, `huber_loss`, `smooth_l1_loss`, `logsigmoid`, `softplus` and their forms as modules
-# (`BCEWithLogitsLoss`, ...).
+# (`BCEWithLogitsLoss`, ...), nor what the exercise on softmax forbids: `logaddexp`, the library's
+# `log_softmax` and the others.
 
 
 # %% exercise="other_losses"
@@ -776,21 +790,38 @@ def bce_with_logits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mse(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error of two tensors of the same shape; without dimensions."""
+    """Mean squared error of two tensors of the same shape and dtype, which are not modified.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     ### BEGIN SOLUTION
     return (predicted - targets).square().mean()
     ### END SOLUTION
 
 
 def mae(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error of two tensors of the same shape; without dimensions."""
+    """Mean absolute error of two tensors of the same shape and dtype, which are not modified.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     ### BEGIN SOLUTION
     return (predicted - targets).abs().mean()
     ### END SOLUTION
 
 
 def huber(predicted: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
-    """Mean Huber loss, delta > 0: e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond."""
+    """Mean Huber loss: e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond.
+
+    Args:
+        predicted: any shape, floating point; not modified.
+        targets: same shape and dtype; not modified.
+        delta: where the two pieces meet, above 0.
+
+    Returns:
+        The loss, without dimensions (tensor or float).
+    """
     ### BEGIN SOLUTION
     error = (predicted - targets).abs()
     return torch.where(error <= delta, error.square() / 2, delta * (error - delta / 2)).mean()
@@ -871,7 +902,8 @@ print(f"both are {float(softmax_loss):.6f}")
 # With $Z = XW^\top + \mathbf b$ and $G = \partial L/\partial Z$ of shape $(B, K)$ (your
 # `cross_entropy` returns it), find $\partial J/\partial W$ and $\partial J/\partial\mathbf b$.
 # One weight $W_{cd}$ is used in every row $i$, where it adds $W_{cd}\,x_{id}$ to $z_{ic}$ and to
-# no other logit; so a small change of it changes $L$ through all the $z_{ic}$ of its column:
+# no other logit; so a small change of it changes $L$ through column $c$ of $Z$, that is through
+# $z_{ic}$ for all rows $i$:
 #
 # $$\frac{\partial L}{\partial W_{cd}} = \sum_{i=1}^{B} G_{ic}\,x_{id}, \qquad
 # \frac{\partial L}{\partial b_c} = \sum_{i=1}^{B} G_{ic} .$$
@@ -879,7 +911,8 @@ print(f"both are {float(softmax_loss):.6f}")
 # Write the first sum as one product of matrices: which one has to be transposed so that the
 # result has the shape of $W$? Then add the derivative of the penalty. Three conventions, each of
 # which is found otherwise elsewhere: the penalty has the factor ½; it is **not** divided by $B$
-# (the mean in $L$ is already taken); it does **not** include the biases.
+# (the mean in $L$ is already taken); it does **not** include the biases. Loss and gradients are
+# finite and right for logits up to $10^4$ in size, as in `cross_entropy`.
 #
 # The gradients are written by hand; what the two exercises on softmax and cross-entropy forbid
 # is forbidden here too.
@@ -891,16 +924,18 @@ def regularised_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of a linear classifier with an L2 penalty, and its gradients.
 
+    The logits are x times the transpose of weight, plus bias, with |logits| <= 1e4.
+
     Args:
         weight: (K, D) floating point; not modified.
         bias: (K,) of the same dtype; not modified.
         x: (B, D) of the same dtype, B >= 1; not modified.
-        labels: (B,) int64 true classes.
+        labels: (B,) int64 true classes; not modified.
         strength: lambda >= 0; the penalty is lambda / 2 times the sum of the squared weights.
 
     Returns:
         J (without dimensions, tensor or float), its gradient by `weight` (K, D) and its gradient
-        by `bias` (K,).
+        by `bias` (K,), both in the dtype of `weight`.
     """
     ### BEGIN SOLUTION
     loss, grad = cross_entropy(x @ weight.T + bias, labels)
@@ -972,9 +1007,9 @@ def sgd_epoch(
     Args:
         weight: (K, D) floating point; not modified.
         bias: (K,) of the same dtype; not modified.
-        x: (N, D) of the same dtype, all rows.
-        labels: (N,) int64 classes of all rows.
-        order: (n,) int64 row numbers, n >= 1, in the order of visiting.
+        x: (N, D) of the same dtype, all rows; not modified.
+        labels: (N,) int64 classes of all rows; not modified.
+        order: (n,) int64 row numbers, n >= 1, in the order of visiting; not modified.
         batch_size: rows of a step, at least 1; the last batch may be smaller.
         lr: learning rate.
         strength: lambda of the L2 penalty.

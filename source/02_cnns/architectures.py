@@ -23,6 +23,7 @@ import course
 course.setup("02_cnns")
 
 # %%
+import importlib
 import math
 import tempfile
 import time
@@ -165,14 +166,16 @@ plt.show()
 # %% [markdown] heading="census"
 # ### Exercise {number} · A census of parameters ({points} points, about 8 min)
 #
-# Where does a network keep its parameters? Write a census that works for every network: go
-# through `net.modules()`, which yields the network itself, its parts, their parts, and so on, and
-# add up the elements of the parameters that each layer holds *itself*
-# (`layer.parameters(recurse=False)`; otherwise a container would count its layers' again).
+# Where does a network keep its parameters? Write a census that works for every network, on the
+# `meta` device too, where no tensor has data (all have the same `data_ptr()`): go through
+# `net.modules()`, which yields the network itself, its parts, their parts, and so on, and add up
+# the elements of the parameters that each layer holds *itself* (`layer.parameters(recurse=False)`;
+# otherwise a container would count its layers' again).
 #
-# * `"conv"`: held by an `nn.Conv2d`, weight and bias; `"linear"`: by an `nn.Linear`; `"other"`: by
-#   any other module, such as `nn.BatchNorm2d` or a module with an `nn.Parameter` of its own;
-#   `"total"`: the sum of the three.
+# * `"conv"`: held by an `nn.Conv2d`, weight and bias; `"linear"`: by an `nn.Linear`; subclasses
+#   included (the `out_proj` in `nn.MultiheadAttention` is one); `"other"`: by any other module,
+#   such as `nn.BatchNorm2d` or a module with an `nn.Parameter` of its own; `"total"`: the sum of
+#   the three.
 # * Frozen parameters (`requires_grad=False`) count. Buffers, such as the running mean of a batch
 #   normalisation, do not.
 # * A parameter that two layers share counts once, for the layer that `net.modules()` yields first.
@@ -392,8 +395,8 @@ expect(lenet(torch.zeros(1, 1, 28, 28))[0, 0], 84 * math.tanh(1) + 1, "LeNet5: l
 # The LeNet-5 of 1998 has 60,000 parameters, not 61,706. In its third layer, C3, a map does not see
 # all six maps below: a table says which. Six maps see three neighbours, nine see four, one sees
 # all six. The reasons given are the number of connections and that different inputs make different
-# features. Its subsampling layers have a trainable factor and shift for each map, and its output
-# are distances to fixed drawings of the characters instead of a linear layer.
+# features. Its subsampling layers have a trainable factor and shift for each map, and its
+# outputs are distances to fixed drawings of the characters instead of a linear layer.
 
 # %%
 # Which maps of S2 each map of C3 sees.
@@ -433,7 +436,9 @@ show("LeNet-5, today's variant", LeNet5, (1, 28, 28))
 # fewer terms. $n$ may exceed $C$.
 #
 # `local_response_norm` and `LocalResponseNorm` may not be used. `x` stays as it is, and the result
-# has its dtype and its device, `meta` included.
+# has its dtype and its device, `meta` included. One channel may be 10,000 times larger than the
+# others: where it is not in the window, it must not spoil the sum (as it does in differences of
+# running sums in float32).
 
 
 # %% exercise="response_norm"
@@ -1063,7 +1068,8 @@ expect(list(layer(torch.zeros(1, 4, 5, 7)).shape), [1, 6, 3, 4], "make_shortcut:
 #
 # With `shortcut="none"` there is no $S$: the block gives $\mathrm{ReLU}(F(\mathbf x))$ and has no
 # `downsample` parameters. That is the plain network of the beginning, to compare with. `x` is not
-# modified. (`expansion = 1` says by how much the block widens; the given networks read it.)
+# modified. Batch normalisation with torch's defaults (eps 1e-5, momentum 0.1), here and in the next
+# exercises. (`expansion = 1` says by how much the block widens; the given networks read it.)
 
 
 # %% exercise="basic_block"
@@ -1141,7 +1147,8 @@ expect(plain(image)[0, 0, 0], [2.0, 2.0, 2.0, 2.0], "BasicBlock: without a short
 #
 # No convolution has a bias. **The stride is in the 3 × 3**, as in torchvision ("ResNet v1.5"). The
 # paper has it in the first 1 × 1, which leaves three pixels of four unread; the parameters are
-# the same. `shortcut` is as before: `"projection"`, `"pad"` or `"none"`.
+# the same. `shortcut` is as before: `"projection"`, `"pad"` or `"none"`. Batch normalisation with
+# torch's defaults (eps 1e-5, momentum 0.1).
 
 
 # %% exercise="bottleneck"
@@ -1321,7 +1328,8 @@ if FULL:
 # **A transition** lies between two blocks: `norm` (batch normalisation), a ReLU, `conv` (1 × 1,
 # no bias), then average pooling of 2 × 2 with stride 2 (an odd last row or column is dropped).
 #
-# No `forward` changes its input.
+# Batch normalisation with torch's defaults (eps 1e-5, momentum 0.1). No `forward` changes its
+# input.
 
 
 # %% exercise="dense"
@@ -1475,7 +1483,8 @@ if FULL:
 # added to the result; otherwise there is no shortcut at all. So the first convolution's weight is
 # `block.0.0.weight`; with an expansion, the squeeze's first is `block.2.fc1.weight`, without,
 # `block.1.fc1.weight`. (torchvision also drops whole blocks at random in training, *stochastic
-# depth*; leave it out.) The input is not modified.
+# depth*; leave it out.) Batch normalisation with torch's defaults (eps 1e-5, momentum 0.1). The
+# input is not modified.
 
 
 # %% exercise="mbconv"
@@ -1740,8 +1749,9 @@ NAMES = tuple(VARIANTS) if FULL else ("lenet5", "alexnet", "resnet18")
 family(NAMES)
 
 # %% [markdown]
-# Every number in the first column is published, and yours agree with it to the last digit. A
-# single forgotten bias would show. Two of them side by side say what has happened in seven years:
+# But for the ungrouped AlexNet, which is this notebook's own, every number in the first column is
+# published, and yours agree with it to the last digit. A single forgotten bias would show. Two of
+# them side by side say what has happened in seven years:
 
 
 # %%
@@ -1986,7 +1996,8 @@ def onnx_difference(net: nn.Module, example: Tensor, check: Tensor, path: Path) 
         ImportError: onnx, onnxscript or onnxruntime is missing.
     """
     import onnxruntime
-    import onnxscript  # noqa: F401  (what torch.onnx.export works with)
+
+    importlib.import_module("onnxscript")  # what torch.onnx.export works with
 
     net = net.cpu().eval()
     with warnings.catch_warnings():

@@ -245,7 +245,8 @@ expect(pad(small, 0, 0, 1, 0, value=-7.0), [[[[-7, -7], [1, 2], [3, 4]]]], "pad:
 
 # %%
 print("SAME (TensorFlow):  ", same_padding(8, 3, 2), "windows start at", [0, 2, 4, 6])
-print("padding=1 (PyTorch):", (1, 1), "windows start at", [-1, 1, 3, 5], "and row 7 is not padded")
+print("padding=1 (PyTorch):", (1, 1), "windows start at", [-1, 1, 3, 5])
+print("In the second, no window reads the zero after row 7.")
 sample = torch.randn(1, 1, 4, 7, generator=torch.Generator().manual_seed(0))
 expect(pad(sample, 2, 1, 0, 3), F.pad(sample, (2, 1, 0, 3)), "pad: beside the library")
 
@@ -276,7 +277,7 @@ expect(pad(sample, 2, 1, 0, 3), F.pad(sample, (2, 1, 0, 3)), "pad: beside the li
 # $g = C$ gives every channel a kernel of its own (*depthwise*).
 #
 # Stride, padding (zeros on all four sides) and dilation are the same for both axes; $k_h$ and
-# $k_w$ may differ, and so may $H$ and $W$. Both groups counts divide; at least one window fits.
+# $k_w$ may differ, and so may $H$ and $W$. $g$ divides $C$ and $C'$; at least one window fits.
 #
 # Throughout this notebook the library's convolutions may not be called: no `conv1d`, `conv2d`,
 # `conv3d`, `conv_transpose2d` or the like as attributes, no `Conv2d`, no `F.unfold`, `F.fold`,
@@ -387,8 +388,8 @@ expect(maps, F.conv2d(digit, by_hand, padding=1), "conv2d_naive: beside the libr
 # \text{multiply-adds} = H'\,W'\,C'\,\tfrac{C}{g}\,k_h k_w .$$
 #
 # Multiply-adds are counted for **one** image, products with padded zeros included, the bias's
-# addition not. (Some papers count a multiplication and an addition as two "FLOPs"; we do not.)
-# Compute, do not build layers.
+# addition not. Without biases the $+\,1$ is left out. (Some papers count a multiplication and an
+# addition as two "FLOPs"; we do not.) Compute, do not build layers.
 
 
 # %% exercise="conv_cost"
@@ -399,7 +400,7 @@ def conv_parameters(
     groups: int = 1,
     bias: bool = True,
 ) -> int:
-    """Number of weights and biases of a convolution; kernel is (k_h, k_w)."""
+    """Number of weights and biases of a convolution, an int; kernel is (k_h, k_w)."""
     ### BEGIN SOLUTION
     weights = out_channels * (in_channels // groups) * kernel[0] * kernel[1]
     return weights + out_channels * bias
@@ -416,7 +417,11 @@ def conv_multiply_adds(
     dilation: int = 1,
     groups: int = 1,
 ) -> int:
-    """Multiply-adds of a convolution for one image; size is (H, W), kernel is (k_h, k_w)."""
+    """Multiply-adds of a convolution for one image; size is (H, W), kernel is (k_h, k_w).
+
+    Returns:
+        An int; 0 if no window fits.
+    """
     ### BEGIN SOLUTION
     rows = output_size(size[0], kernel[0], stride, padding, dilation)
     columns = output_size(size[1], kernel[1], stride, padding, dilation)
@@ -500,7 +505,7 @@ def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: (C',), or None for no bias.
 
     Returns:
-        (B, C', H, W).
+        (B, C', H, W) of the dtype of `x`.
     """
     ### BEGIN SOLUTION
     batch, channels, height, width = x.shape
@@ -621,8 +626,8 @@ def unfold(
         stride, padding, dilation: for both axes; the padding is of zeros.
 
     Returns:
-        (B, C k_h k_w, H' W'): rows in the order of (C, k_h, k_w), columns in that of (H', W'), the
-        last index running fastest.
+        (B, C k_h k_w, H' W') of the dtype of `x`: rows in the order of (C, k_h, k_w), columns in
+        that of (H', W'), the last index running fastest.
     """
     ### BEGIN SOLUTION
     rows = output_size(x.shape[2], kernel[0], stride, padding, dilation)
@@ -900,13 +905,13 @@ def conv2d_backward(
 
     Args:
         grad: (B, C', H', W'), gradient of the loss by the output; not modified.
-        x: (B, C, H, W), the input of the forward pass; not modified.
-        weight: (C', C / groups, k_h, k_w).
+        x: (B, C, H, W), the input of the forward pass, of the same dtype; not modified.
+        weight: (C', C / groups, k_h, k_w) of the same dtype; not modified.
         stride, padding, dilation, groups: those of the forward pass.
 
     Returns:
         The gradients by `x` (B, C, H, W), by `weight` (C', C / groups, k_h, k_w) and by the bias
-        (C',).
+        (C',), all of the dtype of `x`.
     """
     ### BEGIN SOLUTION
     kernel, batch = weight.shape[2:], len(x)
@@ -1037,8 +1042,8 @@ plt.show()
 # $(B, C, k_hk_w, H'W')$ separates them again. In `backward`, find the winners anew from `x`.
 #
 # Forbidden: `max_pool1d`, `max_pool2d`, `max_pool3d`, `avg_pool2d`, `adaptive_max_pool2d`,
-# `adaptive_avg_pool2d`, ... as attributes, their modules (`MaxPool2d`, ...), `max_unpool2d`,
-# and autograd as in exercise 8.
+# `adaptive_avg_pool2d`, ... as attributes, their modules (`MaxPool2d`, ...), `max_unpool2d`; the
+# library's convolutions, `F.unfold` and `F.fold` as in exercise 3; autograd as in exercise 8.
 
 
 # %% exercise="max_pool2d"
@@ -1052,7 +1057,7 @@ def max_pool2d(x: Tensor, kernel: tuple[int, int], stride: int, padding: int = 0
         padding: of minus infinity, for both axes; at most half of k_h and of k_w.
 
     Returns:
-        (B, C, H', W') with H' and W' as in `output_size`.
+        (B, C, H', W') of the dtype of `x`, with H' and W' as in `output_size`.
     """
     ### BEGIN SOLUTION
     batch, channels = x.shape[:2]
@@ -1070,11 +1075,12 @@ def max_pool2d_backward(
 
     Args:
         grad: (B, C, H', W'), gradient of the loss by the output; not modified.
-        x: (B, C, H, W), the input of the forward pass; not modified.
+        x: (B, C, H, W), the input of the forward pass, of the same dtype; not modified.
         kernel, stride, padding: those of the forward pass.
 
     Returns:
-        (B, C, H, W); of equal largest numbers in a window the first in row-major order has it.
+        (B, C, H, W) of the dtype of `x`; of equal largest numbers in a window the first in
+        row-major order has it.
     """
     ### BEGIN SOLUTION
     batch, channels, height, width = x.shape
@@ -1145,12 +1151,19 @@ expect(ours, leaf.grad, "max_pool2d_backward: beside the library")
 # a network accept images of any size, and took the place of the huge fully connected layers at the
 # end (Lin et al., 2013, again).
 #
-# Forbidden is what exercise 9 forbids.
+# Forbidden is what exercise 9 forbids: the library's pooling, its convolutions (`conv2d`, ...),
+# `F.unfold`, `F.fold` and autograd.
 
 
 # %% exercise="avg_pool2d"
 def avg_pool2d(x: Tensor, kernel: tuple[int, int], stride: int, padding: int = 0) -> Tensor:
-    """Mean of each window (padded zeros count), channel by channel; shapes as in `max_pool2d`."""
+    """Mean of each window (padded zeros count), channel by channel.
+
+    Args are those of `max_pool2d`; the padding is of zeros. `x` is not modified.
+
+    Returns:
+        (B, C, H', W') of the dtype of `x`, with H' and W' as in `output_size`.
+    """
     ### BEGIN SOLUTION
     batch, channels = x.shape[:2]
     rows = output_size(x.shape[2], kernel[0], stride, padding)
@@ -1171,7 +1184,7 @@ def avg_pool2d_backward(
         kernel, stride, padding: those of the forward pass.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W) of the dtype of `grad`.
     """
     ### BEGIN SOLUTION
     taps = kernel[0] * kernel[1]
@@ -1181,14 +1194,22 @@ def avg_pool2d_backward(
 
 
 def global_avg_pool(x: Tensor) -> Tensor:
-    """Mean of each map: (B, C, H, W) to (B, C)."""
+    """Mean of each map: (B, C, H, W) to (B, C) of the dtype of `x`, which is not modified."""
     ### BEGIN SOLUTION
     return x.mean(dim=(2, 3))
     ### END SOLUTION
 
 
 def global_avg_pool_backward(grad: Tensor, size: tuple[int, int]) -> Tensor:
-    """Gradient of `global_avg_pool` by its input: (B, C) and (H, W) to (B, C, H, W)."""
+    """Gradient of `global_avg_pool` by its input.
+
+    Args:
+        grad: (B, C), gradient of the loss by the output; not modified.
+        size: (H, W) of the input.
+
+    Returns:
+        (B, C, H, W) of the dtype of `grad`.
+    """
     ### BEGIN SOLUTION
     return (grad / (size[0] * size[1]))[:, :, None, None].expand(-1, -1, *size)
     ### END SOLUTION
@@ -1254,7 +1275,7 @@ def receptive_field(layers: Sequence[tuple[int, int, int, int]]) -> tuple[int, i
 
     Args:
         layers: (kernel, stride, padding, dilation) of each layer, the one next to the image first;
-            may be empty.
+            may be empty; not modified.
 
     Returns:
         Three ints: the size r of the field, the jump j from a unit's field to the next unit's, and

@@ -112,15 +112,17 @@ for name, normalised in {"plain": False, "with BatchNorm1d": True}.items():
 # $m = N$ numbers, the columns.
 #
 # * $\epsilon$ stands *inside* the root, and $v$ is divided by $m$, not by $m - 1$.
-# * A group of equal numbers becomes zeros. (With $\epsilon = 0$ it would be $0/0$.)
-# * Numbers may lie far from zero (around $10^4$, deviation 1, in float32): there
-#   $\overline{x^2} - \mu^2$ subtracts two numbers near $10^8$ that agree in all the digits that
-#   float32 has. Subtract the mean first.
+# * A group of equal numbers becomes zeros. (With $\epsilon = 0$ it would be $0/0$.) The formula
+#   gives that by itself; groups of nearly equal numbers follow it too and do not become zeros.
+# * Numbers may lie far from zero (around $10^4$, deviation 1, in float32), here and in the other
+#   normalisations: there $\overline{x^2} - \mu^2$ subtracts two numbers near $10^8$ that agree in
+#   all the digits that float32 has. Subtract the mean first.
 #
 # For this exercise and all that follow: write the arithmetic yourself. Nothing of torch that
 # normalises may be called (`F.batch_norm`, `F.layer_norm`, `F.group_norm`, `F.instance_norm`,
 # `F.normalize`, the modules `nn.BatchNorm1d` and so on, `torch.batch_norm`,
-# `torch.native_layer_norm`, ...). `mean`, `var`, `std` and `var_mean` are allowed.
+# `torch.native_layer_norm`, ...). `mean`, `var`, `std` and `var_mean` are allowed. Where a
+# docstring names no dtype for a result, only its values are compared.
 
 
 # %% exercise="normalize"
@@ -160,8 +162,8 @@ expect(normalize(far, (0,)), [[-(1.5**0.5)], [0], [1.5**0.5]], "normalize: far f
 #
 # $$y_{nc} = \gamma_c\,\hat x_{nc} + \beta_c ,$$
 #
-# so that nothing the layer could express is lost; with $\gamma_c = \sigma_c$ and
-# $\beta_c = \mu_c$ it would be the identity.
+# so that nothing the layer could express is lost: with $\gamma_c = s_c$ and $\beta_c = \mu_c$,
+# the root and the mean of feature $c$ over the batch, it would be the identity.
 
 # %% [markdown] heading="batch_norm"
 # ### Exercise {number} · Batch normalisation, forward ({points} points, about 20 min)
@@ -345,7 +347,10 @@ plt.show()
 # $\frac12(0 - 1 - 1) = -1$, the others $\frac12(0 - 1 + 1) = 0$: three of the four numbers did not
 # touch the loss, and one of them gets a gradient all the same.
 #
-# The functions above may be used; `autograd`, `backward` and `torch.func` may not.
+# The functions above may be used, what autograd offers may not: the checks run with gradients off,
+# and nothing called `autograd`, `requires_grad`, `requires_grad_`, `enable_grad`,
+# `set_grad_enabled`, `inference_mode`, `func`, `functorch` or `vjp` may be imported or stand after
+# a dot in your cell. A method of your own may be called `backward`.
 
 
 # %% exercise="batch_norm_backward"
@@ -506,7 +511,8 @@ class Normalize(torch.autograd.Function):
 # * In training mode (`self.training`) normalise with the batch, and update the running statistics
 #   by the rules of `batch_norm_train`, with $m$ in place of $N$. If a channel has only one
 #   number ($m = 1$), raise `ValueError`; one image of more than one pixel is fine.
-# * In evaluation mode use the running statistics and do not change them.
+# * In evaluation mode use the running statistics and do not change them. `self.training` alone
+#   decides: parameters that are frozen and calls under `torch.no_grad()` make no difference.
 # * The gradient flows to `x`, `weight` and `bias` in both modes, and not into the running
 #   statistics: a second step must not find the first one's graph.
 
@@ -751,9 +757,10 @@ print(f"weights as they were: {same}")
 # In *training* mode the bias $b_c$ cancels: it moves all $z_c$ and their mean alike. So a
 # convolution in front of a batch normalisation gets none (`bias=False`); $\beta$ is its bias.
 # **`ConvNorm`** is the block that networks since 2015 are made of: convolution without bias,
-# your `BatchNorm`, ReLU. Its `fold` returns a *new* `nn.Conv2d`, with a bias, that gives what
-# `norm(conv(x))` gives in evaluation mode (the ReLU is left out), and leaves the block as it
-# was.
+# your `BatchNorm`, ReLU. Its `fold` returns a *new* `nn.Conv2d` (or an object of a subclass), with
+# a bias, that gives what `norm(conv(x))` gives in evaluation mode (the ReLU is left out), and
+# leaves the block as it was, its mode included. The new convolution's parameters have dtype and
+# device of `conv.weight`; whether they need gradients is up to you.
 
 
 # %% exercise="fold"
@@ -778,7 +785,7 @@ def fold_batch_norm(
         eps: added to the running variance, inside the root.
 
     Returns:
-        New weight, of the shape of `weight`, and new bias (C_out,).
+        New weight, of the shape of `weight`, and new bias (C_out,), both floating point.
     """
     ### BEGIN SOLUTION
     scale = gamma / (running_var + eps).sqrt()
@@ -944,7 +951,8 @@ plt.show()
 # $$y = \gamma\,\hat x + \beta, \qquad \text{element by element over the last dimensions.}$$
 # Biased variance, $\epsilon$ inside the root. $\gamma$ and $\beta$ are used by every group, so
 # their gradients sum over all the leading dimensions, of which there may be none, one or several.
-# The rules of `normalize_backward` hold; your functions may be used.
+# The rules of `normalize_backward` hold, also for the names that may not stand in the cell; your
+# functions may be used.
 
 
 # %% exercise="layer_norm"
@@ -1022,7 +1030,8 @@ for a in [1.0, 1000.0, 0.01, -1.0, -50.0, 0.001]:
 #
 # Instance normalisation is the case of a group for each channel. With $G = 1$ all of an example
 # is one group, as in layer normalisation over $(C, H, W)$; but there $\gamma$ has a number for
-# every channel *and pixel*, so only the $\hat x$ of the two are equal.
+# every channel *and pixel*, so for images only the $\hat x$ of the two are equal. (For `x` of shape
+# $(N, C)$, without pixels, they are the same.)
 #
 # `x` has shape $(N, C, \dots)$ with no, one or more dimensions after the channels (for
 # `instance_norm` one or more). Use `Normalize.apply`, or any arithmetic that autograd can follow:
@@ -1035,7 +1044,7 @@ def group_norm(x: Tensor, groups: int, gamma: Tensor, beta: Tensor, eps: float =
 
     Args:
         x: (N, C, ...) floating point; not modified, not necessarily contiguous.
-        groups: G, the number of groups.
+        groups: G, the number of groups, at least 1.
         gamma: (C,) scale.
         beta: (C,) shift.
         eps: added to the variance, inside the root.
@@ -1141,7 +1150,7 @@ for name, (yours, torchs) in beside_torch().items():
 # * $p = 0$ keeps all, $p = 1$ gives zeros (no NaN), in the forward and in the backward pass.
 #   Outside $[0, 1]$: `ValueError` (of `dropout` and `direct_dropout`).
 # * All random numbers come from `generator` (on the device of `x`): the same seed gives the same
-#   mask, and a second call with the same generator another one. With `None` torch's global
+#   mask, and every further call with the same generator another one. With `None` torch's global
 #   generator is used, which else stays as it was. The order of the draws is yours: the checks
 #   look at frequencies.
 # * `F.dropout`, `nn.Dropout` and their like may not be used.
@@ -1430,9 +1439,9 @@ print(f"on validation images {accuracy(net, data.valid_x, data.valid_y):.1%}")
 #
 # Return two such groups, first with decay, second without. The rule: parameters with **two or more
 # dimensions** (weights of linear layers, convolutions, embeddings) decay, those with fewer do not.
-# Each parameter stands in one of the groups exactly once, even if two layers share it; parameters
-# that are frozen (`requires_grad` is False) stand in neither. The groups may be empty, their
-# order inside is free.
+# Each parameter stands in one of the groups exactly once, even if two layers share it. (Shared is
+# the same object; two parameters with equal values are two.) Parameters that are frozen
+# (`requires_grad` is False) stand in neither. The groups may be empty, their order inside is free.
 
 
 # %% exercise="parameter_groups"
@@ -1479,10 +1488,12 @@ expect([decayed["weight_decay"], others["weight_decay"]], [0.1, 0.0], "parameter
 #   value is better then. NaN never is, nor $\infty$.
 # * `update` returns True when the last `patience` epochs ($\ge 1$) were not better, so with
 #   `patience=2` at the second of two such epochs in a row. Any better epoch starts the count anew.
+#   The rule stays the same if `update` is called again after a True.
 # * Before the first better epoch `best_value` is `math.inf`, `best_epoch` is `None` and
 #   `best_state` is `None`. Epochs count from 0, the first call of `update` is epoch 0.
 # * `best_state` is a **copy** of the best epoch's tensors. `net.state_dict()` does not copy: its
-#   tensors *are* the parameters, and training goes on writing into them.
+#   tensors *are* the parameters, and training goes on writing into them. Each copy has the dtype
+#   and the exact values of its tensor (there may be integers among them).
 
 
 # %% exercise="early_stopping"
@@ -1767,8 +1778,8 @@ for name, normaliser in NORMALISERS.items():
 # ### A network that fails without
 #
 # Twelve convolutions of eight channels on 8 × 8 pixels, weights as `nn.Conv2d` draws them (a sixth
-# of He's variance, unit 01), no shortcuts. All five kinds of normalisation, one rate, the same
-# batches.
+# of He's variance, unit 01), no shortcuts. Without normalisation and with each of the four, at one
+# rate and with the same batches.
 
 
 # %%
@@ -1839,7 +1850,7 @@ def stopped(net: nn.Sequential, epochs: int, seed: int) -> nn.Sequential:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         order = torch.randperm(len(data.train_x), generator=generator).to(data.train_x.device)
-        for rows in order.split(64)[:-1]:  # the last batch is small
+        for rows in order.split(64)[:-1]:  # leave out the last, which may be small
             step(data.train_x[rows], data.train_y[rows])
         if stopper.update(loss_of(net, data.valid_x, data.valid_y), net.state_dict()):
             break

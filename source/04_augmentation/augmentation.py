@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Augmentation: images, boxes, masks and labels that move together
 #
-# **Unit 04, notebook 1 of 2, thirteen exercises.** Allow three and a half hours; the experiments
-# run on the CPU, in less than a minute on two cores.
+# **Unit 04, notebook 1 of 2, thirteen exercises.** Allow four hours; the experiments run on
+# the CPU, in less than a minute on two cores.
 #
 # *Afterwards you can* write every augmentation in common use, move boxes and masks with the
 # image, say when an augmentation harms, and measure it where it does not flatter.
@@ -235,7 +235,8 @@ expect(mask.int(), [[[0, 0, 0, 0, 1], [0, 1, 1, 1, 1]]], "hflip: mask")
 # %% [markdown] heading="crop"
 # ### Exercise {number} · A window of the image ({points} points, about 20 min)
 #
-# A random crop shows an object at another place and scale each time. It needs two functions.
+# A random crop shows an object at another place each time, or only a part of it. It needs two
+# functions.
 #
 # **`random_window`** draws the place: `top` uniformly from $0, 1, \dots, H - h$ and `left`
 # uniformly from $0, \dots, W - w$, independently. Both ends are included: a window as large as
@@ -263,7 +264,7 @@ def random_window(
         width: W of the image.
         out_height: h of the window, at most H.
         out_width: w of the window, at most W.
-        generator: the only source of randomness.
+        generator: on the CPU; the only source of randomness.
 
     Returns:
         top and left as ints: all places are equally likely.
@@ -550,7 +551,8 @@ expect(sample_nearest(tiny, edges), [[[[1, 4, 5, 0, 0]]]], "sample_nearest: bord
 #
 # Check three cases before you write: at a centre it is the pixel itself; halfway between two
 # centres it is their mean; at the corner of four pixels it is the mean of the four. A neighbour
-# outside the image counts as 0, so an image fades out over half a pixel at its border.
+# outside the image counts as 0, so an image fades out over one pixel at its border, half of it
+# inside and half outside.
 #
 # You may use your `pixels_at`. What has this ready is not allowed: `grid_sample`, `affine_grid`,
 # `interpolate`, torchvision, SciPy, and what is built on them. Gradients by the images come for
@@ -800,8 +802,9 @@ for step in [90, 45, 30, 15, 10]:
     print(f"90° in {90 // step} steps of {step:2d}°: side {turn_in_steps(step):6.1f} (right: 60)")
 
 # %% [markdown]
-# Turned by 90° at once the box is exact; in nine steps of 10° it has more than four times the
-# side. Chain matrices, not boxes; and where there are masks, make boxes from masks last.
+# Turned by 90° at once the box is exact; in nine steps of 10° its side grows almost fourfold, by
+# $(\cos 10° + \sin 10°)^9 \approx 3.76$. Chain matrices, not boxes; and where there are masks,
+# make boxes from masks last.
 
 # %% [markdown]
 # ## 3. Colours, noise, holes
@@ -1171,7 +1174,7 @@ show_mixing()
 # * It is made from the training images $(N, C, H, W)$. It stores two **buffers**
 #   (`register_buffer`), `mean` and `std`, both of shape $(C, 1, 1)$: for each channel the mean and
 #   the standard deviation over all images and pixels, the latter with the divisor $N H W$. No
-#   channel is constant.
+#   channel is constant. Whether the buffers are saved in the `state_dict` is up to you.
 # * In training mode, `forward` applies the augmentations in the order given, each called as
 #   `augmentation(images, generator)`; in evaluation mode, none (and the generator does not move).
 # * In both modes it then subtracts `mean` and divides by `std`. The augmentations see values in
@@ -1266,7 +1269,7 @@ def predict_views(
         views: at least one function (B, C, H, W) -> (B, C, H, W).
 
     Returns:
-        (B, K) probabilities, without gradient.
+        (B, K) probabilities, float32 or float64, without gradient.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -1287,7 +1290,7 @@ def predict_maps(
         views: at least one pair (there, back).
 
     Returns:
-        (B, 1, H, W) probabilities, without gradient.
+        (B, 1, H, W) probabilities, float32 or float64, without gradient.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -1752,7 +1755,8 @@ test_time(["none", "small"] if FULL else ["small"])
 # %% [markdown]
 # Views help where the network tolerates them. For the network that never saw a shift, views moved
 # by a whole pixel are eight bad opinions against one good one, unless the image itself is
-# off-centre: then three of the nine bring it back. The price is nine times the computation.
+# off-centre: then three of the nine undo the shift in $x$, and one of these restores the image. The
+# price is nine times the computation.
 #
 # **The measurement.** The recipe was chosen on validation data; the test split is used once, now.
 # The baseline is the nearest neighbour among the same 200 digits, in pixels.

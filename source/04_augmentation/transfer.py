@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Transfer: borrowing a trained network
 #
-# **Unit 04, second notebook, nine exercises.** Allow three hours; the experiments take under a
+# **Unit 04, second notebook, ten exercises.** Allow three hours; the experiments take under a
 # minute on two cores.
 #
 # *Afterwards you can* take a network that somebody else trained, keep the parts that you want,
@@ -175,9 +175,9 @@ print(f"accuracy on 0 to 4: {before:.1%} before, {after:.1%} after looking")
 # ### Exercise {number} · A few images of each class ({points} points, about 10 min)
 #
 # How does one draw "ten images of each class" fairly? From each class that occurs in `labels`, $n$
-# rows at random, each row of the class equally likely and none twice: the *support* rows to learn
-# from. All other rows are the *rest*, to measure with. No row is in both, or the measurement is
-# worth nothing.
+# different rows at random, every set of $n$ rows of the class equally likely: the *support* rows to
+# learn from. All other rows are the *rest*, to measure with. No row is in both, or the measurement
+# is worth nothing.
 #
 # The order within the two tensors is free. All randomness comes from the generator that is passed,
 # so that the same seed gives the same split; the global generator is neither read nor changed.
@@ -226,8 +226,8 @@ expect(again, support, "few_shot_split: the same seed")
 #
 # A trained network is a file of named tensors and a program that uses them. Borrowing begins with
 # deciding which of the tensors are *kept as they are*. In torch a parameter with
-# `requires_grad = False` gets no gradient, and what lies between it and the input need not be
-# differentiated at all, which saves time and memory.
+# `requires_grad = False` gets no gradient. If everything below it is frozen too, nothing between
+# it and the input need be differentiated at all, which saves time and memory.
 
 # %% [markdown] heading="freeze"
 # ### Exercise {number} · Freeze and thaw ({points} points, about 20 min)
@@ -341,7 +341,8 @@ expect(unfreeze(net, "layer1.weight", "layer2"), ["layer1.weight"], "unfreeze: w
 # perhaps with another number of classes. Find the **last `nn.Linear` in the order of
 # `named_modules()`**, wherever it is nested, and put a fresh one in its place: same
 # `in_features`, $K$ outputs, a bias only if the old one had one, on the same device and of the
-# same dtype, with torch's default initialisation and trainable (also where the old one was frozen).
+# same dtype, with torch's default initialisation, trainable (also where the old one was frozen) and
+# in training mode, as a fresh module is.
 #
 # All other modules and parameters stay the very same objects, in the mode in which they were.
 # The old layer's tensors are not written to: they may be tied to another layer, or held by
@@ -493,7 +494,8 @@ print(f"that is {sum(sizes[n] for n in select(net, 'head'))} of {sum(sizes.value
 #   running statistics, which do not change. An image's features must not depend on its batch;
 # * afterwards *every module* is in the mode in which it was. Some may have been in training mode
 #   and others not, so that a single `model.train()` at the end is wrong;
-# * at most `batch_size` rows at a time, for a million images do not fit into memory at once.
+# * at most `batch_size` rows at a time (fewer are allowed), for a million images do not fit into
+#   memory at once.
 
 
 # %% exercise="features"
@@ -727,7 +729,8 @@ for name, tensor in theirs.block1.named_buffers():
 # `running_var` $\sigma^2$, each $(C)$, as **buffers** (`register_buffer`): they are saved and
 # moved with the net, but no optimiser gets them. A fresh one has $\gamma = 1$, $\beta = 0$,
 # $\mu = 0$, $\sigma^2 = 1$. It has no parameters and no other buffers and computes the same in
-# training and in evaluation mode. The gradient flows through to $x$.
+# training and in evaluation mode. The gradient flows through to $x$. Each call uses what the
+# buffers hold at that time: between two calls other numbers may be loaded or written into them.
 #
 # **`freeze_batch_norm`** replaces each `nn.BatchNorm1d` and `nn.BatchNorm2d` *inside* a net, at any
 # depth, by a `FrozenBatchNorm` with that layer's numbers, `eps`, device and dtype. Every such layer

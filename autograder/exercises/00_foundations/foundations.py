@@ -188,22 +188,23 @@ def _(student):
 
 @ex.check("few operations and no large intermediate tensor", points=1)
 def _(student):
-    m, n, d = 60, 70, 55
-    x, train = torch.randn(m, d), torch.randn(n, d)
-    got = student.run(cost, x, train)
-    limit = 2 * (m * n + m * d + n * d)
-    require(
-        got["largest"] <= limit,
-        f"for M = {m}, N = {n}, D = {d} a tensor holds more than {limit} numbers",
-        got=got["largest"],
-    )
-    require(
-        got["operations"] <= 50,
-        "it takes more than 50 tensor operations",
-        got=got["operations"],
-    )
-    want = distances_by_hand(x, train)
-    expect(student.squared_distances(x, train), want, "distances", rtol=1e-3, atol=1e-3)
+    for m, n, d in [(60, 70, 55), (200, 190, 210)]:  # pieces of MND fit into one, not into both
+        x, train, sizes = torch.randn(m, d), torch.randn(n, d), f"M = {m}, N = {n}, D = {d}"
+        got = student.run(cost, x, train)
+        limit = 2 * (m * n + m * d + n * d)
+        require(
+            got["largest"] <= limit,
+            f"for {sizes} a tensor holds more than 2 (MN + MD + ND) = {limit} numbers",
+            got=got["largest"],
+        )
+        require(
+            got["operations"] <= 50,
+            f"for {sizes} it takes more than 50 tensor operations",
+            got=got["operations"],
+        )
+        want = distances_by_hand(x, train)
+        got = student.squared_distances(x, train)
+        expect(got, want, f"distances, {sizes}", rtol=1e-3, atol=1e-3)
 
 
 @ex.check("the arguments are not modified", points=0.5)
@@ -284,6 +285,14 @@ def _(x, train):
     return (x[:, None] - train).square().sum(dim=-1)
 
 
+@ex.mistake(
+    "an (M, N, D) tensor in twelve pieces",
+    "A twelfth of M N D numbers still grows faster than the limit: multiply the square out.",
+)
+def _(x, train):
+    return torch.cat([(part[:, None] - train).square_().sum(dim=2) for part in x.chunk(12)])
+
+
 @ex.mistake("loops over the queries", "One matrix product does it for all rows at once.")
 def _(x, train):
     return torch.stack([(row - train).square().sum(dim=1) for row in x])
@@ -353,6 +362,9 @@ def _(student):
     expect(
         student.knn_predict(distances[:1, :1], torch.tensor([3]), 1), [3], "a single training row"
     )
+    distances = torch.tensor([[1 + 1e-9, 1.0], [1.0, 1 + 1e-9]], dtype=torch.float64)
+    got = student.knn_predict(distances, torch.tensor([1, 0]), 1)
+    expect(got, [0, 1], "float64 distances that differ by 1e-9")
 
 
 @ex.check("several neighbours", points=1)
@@ -487,6 +499,11 @@ ex.mistake(
     ),
 )
 ex.mistake(
+    "distances rounded to float32",
+    "float64 distances may differ by less than float32 can hold: compare them as they are.",
+    edit=("distances.argsort", "distances.float().argsort"),
+)
+ex.mistake(
     "ten classes",
     "Nothing says that there are ten classes: the largest label decides.",
     edit=("F.one_hot(labels[nearest])", "F.one_hot(labels[nearest] % 10, 10)"),
@@ -595,6 +612,9 @@ def _(student):
         _, means, errors = student.cross_validate(quarters, SPLITS[:number], candidates)
         expect(means, some.mean(1), f"means over {number} splits")
         expect(errors, some.std(1) / math.sqrt(number), f"standard errors over {number} splits")
+    _, means, errors = student.cross_validate(large, SPLITS, [4, -8])
+    expect(means, [1001.25, 998.25], "means of scores near 1000")
+    expect(errors, [0.25 / math.sqrt(3)] * 2, "standard errors of scores near 1000")
 
 
 @ex.check("the best candidate", points=0.5)
@@ -607,6 +627,11 @@ def _(student):
     best, means, _ = student.cross_validate(whole, SPLITS, [2, 4, 3])
     expect(best, 4, "best of [2, 4, 3], scores that are ints")
     expect(means, [4, 8, 6], "means of scores that are ints")
+    best, means, _ = student.cross_validate(negative, SPLITS, [4, 1, 2])
+    expect(best, 1, "best of [4, 1, 2], scores that are all negative")
+    expect(means, [-1, -0.25, -0.5], "means of scores that are all negative")
+    best, _, _ = student.cross_validate(middle, SPLITS, [0.1, 0.3, 0.7])
+    expect(best, 0.3, "best of [0.1, 0.3, 0.7], not rounded", rtol=1e-12, atol=0)
 
 
 @ex.check("equal means: the first candidate", points=0.5)
@@ -620,6 +645,19 @@ def _(student):
     best, means, _ = student.cross_validate(spread, SPLITS, [2, 0, 1])
     expect(best, 2, "equal means, unequal spreads")
     expect(means, [1.5, 1.5, 1.5], "means of unequal spreads")
+
+
+def large(train: Tensor, valid: Tensor, candidate: float) -> float:
+    """1000, 1000.25 and 1000.5 on the three splits, and a quarter of the candidate."""
+    return 1000 + (len(valid) - 1 + candidate) / 4
+
+
+def negative(train: Tensor, valid: Tensor, candidate: float) -> float:
+    return -candidate / 4
+
+
+def middle(train: Tensor, valid: Tensor, candidate: float) -> float:
+    return 0.75 if 0.2 < candidate < 0.5 else 0.25
 
 
 def whole(train: Tensor, valid: Tensor, candidate: float) -> float:
@@ -722,6 +760,28 @@ ex.mistake(
     edit=("scores.std(dim=1)", "scores.var(dim=1)"),
 )
 ex.mistake(
+    "mean of squares minus squared mean",
+    "Near 1000 the squares need more digits than float32 has: subtract the mean first.",
+    edit=(
+        "scores.std(dim=1)",
+        "((scores.square().mean(dim=1) - means.square()) * len(splits) / (len(splits) - 1))"
+        ".clamp(min=0).sqrt()",
+    ),
+)
+ex.mistake(
+    "no negative mean can win",
+    "Scores may all be negative: begin with the first candidate's mean, not with 0.",
+    edit=("means.argmax()", "means.clamp(min=0).argmax()"),
+)
+ex.mistake(
+    "the candidate rounded to float32",
+    "The candidate itself is asked for: a float32 tensor makes 0.30000001 of 0.3.",
+    edit=(
+        "candidates[int(means.argmax())]",
+        "torch.tensor(candidates, dtype=torch.float32)[means.argmax()].item()",
+    ),
+)
+ex.mistake(
     "the position of the best candidate",
     "The candidate itself is asked for.",
     edit=("candidates[int(means.argmax())]", "int(means.argmax())"),
@@ -820,6 +880,14 @@ def _(student):
         labels, predicted = classes(rows, number), classes(rows, number)
         want = count_pairs(labels, predicted, number)
         expect(student.confusion_matrix(labels, predicted, number), want, f"{number} classes")
+    labels = torch.cat([torch.arange(12), classes(40, 12)])
+    predicted = labels.clone()
+    predicted[12:] = classes(40, 12)
+    want = count_pairs(labels, predicted, 12)
+    expect(student.confusion_matrix(labels, predicted, 12), want, "12 classes")
+    same = torch.ones(300, dtype=torch.int64)
+    got = student.confusion_matrix(same, 0 * same, 2)
+    expect(got, [[0, 0], [300, 0]], "300 equal rows")
 
 
 @ex.check("classes that do not occur", points=0.5)
@@ -871,6 +939,19 @@ ex.mistake(
     "shares, not counts",
     "The entries are counts.",
     edit=("(num_classes, num_classes)", "(num_classes, num_classes) / len(labels)"),
+)
+
+
+@ex.mistake("ten classes", "The number of classes is an argument: K may be above ten.")
+def _(labels, predicted, num_classes):
+    table = torch.histc((labels * 10 + predicted).float(), 100, 0, 100).reshape(10, 10)
+    return table[:num_classes, :num_classes].long()
+
+
+ex.mistake(
+    "counts in bytes",
+    "uint8 ends at 255: count in int64 from the start.",
+    edit=(".reshape(num_classes, num_classes)", ".byte().long().reshape(num_classes, num_classes)"),
 )
 
 
@@ -986,6 +1067,9 @@ def _(student):
         expect(student.macro_f1(counts), want, f"macro F1 of {number} classes")
     counts = torch.tensor([[5, 0, 2, 0], [3, 0, 1, 0], [1, 0, 4, 0], [0, 0, 0, 0]])
     expect(student.macro_f1(counts), sum(measures(counts)[2]) / 4, "macro F1, absent classes")
+    counts = torch.tensor([[3, 1], [0, 0]])
+    got = student.macro_f1(counts)
+    expect(got, sum(measures(counts)[2]) / 2, "macro F1, a class that is predicted but absent")
 
 
 ex.mistake(
@@ -1083,6 +1167,15 @@ ex.mistake(
     ),
 )
 ex.mistake(
+    "macro F1 leaves out classes that are only predicted",
+    "All K classes count, also those that are predicted and do not occur.",
+    edit=(
+        "return precision_recall_f1(confusion)[2].mean().item()",
+        "f1 = precision_recall_f1(confusion)[2]\n"
+        "    return f1[(confusion.sum(dim=1) > 0) | (confusion.sum(dim=0) == 0)].mean().item()",
+    ),
+)
+ex.mistake(
     "macro F1 weighed by the rows",
     "Each class counts once, however many rows it has.",
     edit=(
@@ -1160,7 +1253,7 @@ def _(student):
         expect(got, 0.0, f"equal scores everywhere, k = {k}")
 
 
-@ex.check("k = K, a batch of one", points=0.5)
+@ex.check("k = K, a batch of one, scores that nearly tie", points=0.5)
 def _(student):
     scores, labels = torch.randint(-3, 0, (5, 4)).double(), classes(5, 4)
     expect(student.top_k_accuracy(scores, labels, 4), 1.0, "k = K")
@@ -1171,6 +1264,10 @@ def _(student):
     expect(
         student.top_k_accuracy(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([2]), 2), 1, "k = 2"
     )
+    tiny = torch.tensor([[1e-7, 3e-7, 1.0]])
+    expect(student.top_k_accuracy(tiny, torch.tensor([1]), 2), 1, "1e-7 against 3e-7")
+    near = torch.tensor([[1.0, 1 + 1e-9]], dtype=torch.float64)
+    expect(student.top_k_accuracy(near, torch.tensor([1]), 1), 1, "float64, 1 against 1 + 1e-9")
     require(
         student.unchanged("top_k_accuracy", torch.randn(3, 4), classes(3, 4), 2),
         "top_k_accuracy changes its arguments",
@@ -1206,6 +1303,16 @@ ex.mistake(
     "the smallest scores",
     "Larger scores are better.",
     edit=("(scores >= own)", "(scores <= own)"),
+)
+ex.mistake(
+    "scores that nearly tie count as equal",
+    "Only equal scores are a tie: compare without tolerance.",
+    edit=("(scores >= own)", "(scores >= own - 1e-6)"),
+)
+ex.mistake(
+    "scores rounded to float32",
+    "float64 scores may differ by less than float32 can hold: compare them as they are.",
+    edit=("own = scores.gather", "scores = scores.float()\n    own = scores.gather"),
 )
 ex.mistake(
     "counts, not the share",
@@ -1273,6 +1380,10 @@ EXTREME = torch.tensor(
 )
 
 
+# Float32 numbers near 1e4 are 1e-3 apart: who adds the maximum back is off by half of that.
+NEAR = {"rtol": 1e-3, "atol": 1e-3}
+
+
 @ex.check("log-softmax of ordinary logits", points=1)
 def _(student):
     for shape in [(5, 3), (1, 4), (3, 1), (2, 7)]:
@@ -1289,7 +1400,11 @@ def _(student):
 
 @ex.check("finite and right for logits up to 1e4", points=1.5)
 def _(student):
-    for logits in [EXTREME, EXTREME.double(), EXTREME[2:3], 50 + torch.randn(2, 3)]:
+    want, got = F.log_softmax(EXTREME, -1), student.log_softmax(EXTREME)
+    expect(got, want, "log_softmax, float32, up to 1e4", **NEAR)
+    want, got = F.softmax(EXTREME, -1), student.softmax(EXTREME)
+    expect(got, want, "softmax, float32, up to 1e4", rtol=1e-3)
+    for logits in [EXTREME.double(), EXTREME[2:3], 50 + torch.randn(2, 3)]:
         what = f"{len(logits)} rows, {logits.dtype}"
         expect(student.log_softmax(logits), F.log_softmax(logits, -1), f"log_softmax, {what}")
         expect(student.softmax(logits), F.softmax(logits, -1), f"softmax, {what}")
@@ -1427,6 +1542,12 @@ def _(logits):
     return (wide - torch.log(torch.exp(wide).sum(-1, keepdim=True))).to(logits.dtype)
 
 
+@ex.alternative("the maximum is added back")
+def _(logits):
+    top = logits.amax(-1, keepdim=True)
+    return logits - (top + torch.log(torch.exp(logits - top).sum(-1, keepdim=True)))
+
+
 @ex.alternative("softmax on its own", replaces="softmax")
 def _(logits):
     e = torch.exp(logits - logits.max(dim=-1, keepdim=True).values)
@@ -1485,8 +1606,12 @@ def _(student):
     for labels in [torch.tensor([1, 0, 2, 2, 3]), torch.tensor([0, 3, 3, 0, 0])]:
         loss, grad = loss_and_grad(EXTREME, labels)
         got = student.cross_entropy(EXTREME, labels)
-        expect(got[0], loss, f"loss for labels {labels.tolist()}")
-        expect(got[1], grad, f"gradient for labels {labels.tolist()}")
+        expect(got[0], loss, f"loss for labels {labels.tolist()}", **NEAR)
+        expect(got[1], grad, f"gradient for labels {labels.tolist()}", **NEAR)
+        loss, grad = loss_and_grad(EXTREME.double(), labels)
+        got = student.cross_entropy(EXTREME.double(), labels)
+        expect(got[0], loss, f"loss for labels {labels.tolist()}, float64")
+        expect(got[1], grad, f"gradient for labels {labels.tolist()}, float64")
 
 
 @ex.check("float64, and the arguments are not modified", points=0.5)
@@ -1604,6 +1729,15 @@ def _(logits, labels):
     return total / len(labels), torch.stack(grads) / len(labels)
 
 
+@ex.alternative("the maximum is added back")
+def _(logits, labels):
+    top = logits.max(dim=1).values
+    lse = top + (logits - top[:, None]).exp().sum(dim=1).log()
+    loss = (lse - logits[torch.arange(len(logits)), labels]).mean()
+    targets = F.one_hot(labels, logits.shape[1])
+    return loss, (torch.exp(logits - lse[:, None]) - targets) / len(logits)
+
+
 @ex.alternative("from the maximum, without the exercise before")
 def _(logits, labels):
     shifted = logits - logits.max(1, keepdim=True).values
@@ -1627,6 +1761,7 @@ ex = other_losses_ = Exercise(
         *["aten::binary_cross_entropy", "aten::binary_cross_entropy_with_logits"],
         *["aten::mse_loss", "aten::huber_loss", "aten::smooth_l1_loss", "aten::softplus"],
         *["aten::log_sigmoid_forward", "aten::log_sigmoid", "aten::l1_loss"],
+        *SOFTMAX,
     ],
 )
 
@@ -1812,11 +1947,10 @@ ex.equivalent(
 ex.equivalent("error <= delta -> error < delta", "both pieces are delta^2 / 2 at |e| = delta")
 
 
-@ex.alternative("BCE by logaddexp")
+@ex.alternative("BCE by the student's own softmax of two logits")
 def _(logits, targets):
-    zero = torch.zeros_like(logits)
-    yes, no = torch.logaddexp(zero, -logits), torch.logaddexp(zero, logits)
-    return (targets * yes + (1 - targets) * no).mean()
+    both = log_softmax(torch.stack([torch.zeros_like(logits), logits], dim=-1))
+    return -((1 - targets) * both[..., 0] + targets * both[..., 1]).mean()
 
 
 ex.alternative(
@@ -1914,7 +2048,7 @@ def _(student):
         expect(got[2], want, f"dbias for λ = {strength}, B = {rows}")
 
 
-@ex.check("large logits, and the arguments are not modified", points=0.5)
+@ex.check("large logits, dtype, and the arguments are not modified", points=0.5)
 def _(student):
     weight, bias = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.0, 3.0]]), torch.ones(3)
     x, labels = torch.tensor([[900.0, -800.0], [1000.0, 700.0]]), torch.tensor([2, 1])
@@ -1923,6 +2057,11 @@ def _(student):
         ["J", "dweight", "dbias"], got, objective(weight, bias, x, labels, 0.1), strict=True
     ):
         expect(value, want, f"{name} for logits of 1000")
+    x = x / 1000
+    got = student.regularised_loss(weight, bias, x, labels, 0.1)
+    _, dweight, dbias = objective(weight, bias, x, labels, 0.1)
+    expect(got[1], dweight, "dweight, float32", dtype=True)
+    expect(got[2], dbias, "dbias, float32", dtype=True)
     require(
         student.unchanged("regularised_loss", weight, bias, x, labels, 0.1),
         "regularised_loss changes its arguments",
@@ -2019,6 +2158,14 @@ ex.mistake(
     "the bias is left out",
     "Z = X W^T + b.",
     edit=("x @ weight.T + bias", "x @ weight.T"),
+)
+ex.mistake(
+    "gradients in float64",
+    "The gradients have the dtype of the weights, so that a step keeps it.",
+    edit=[
+        ("grad.T @ x + strength * weight", "(grad.T @ x + strength * weight).double()"),
+        ("grad.sum(dim=0)", "grad.sum(dim=0).double()"),
+    ],
 )
 
 

@@ -141,6 +141,10 @@ class Gate(nn.Module):
         self.register_buffer("seen", torch.zeros(50))
 
 
+class Filters(nn.Conv2d):
+    """A subclass."""
+
+
 @ex.check("a flat network", points=1)
 def _(student):
     net = nn.Sequential(
@@ -157,6 +161,10 @@ def _(student):
     none = {"conv": 0, "linear": 0, "other": 0, "total": 0}
     expect(student.census(nn.ReLU()), none, "census of a ReLU")
     expect(student.census(nn.Linear(3, 4)), {**none, "linear": 16, "total": 16}, "of one layer")
+    # The output projection of an attention is of a subclass of nn.Linear.
+    derived = nn.Sequential(Filters(2, 3, 3), nn.MultiheadAttention(4, 2))
+    want = {"conv": 57, "linear": 20, "other": 60, "total": 137}
+    expect(student.census(derived), want, "subclasses of nn.Conv2d and nn.Linear")
 
 
 @ex.check("nested modules, frozen parameters, buffers", points=1)
@@ -171,6 +179,10 @@ def _(student):
         large = Gate(nn.Sequential(nn.Linear(30000, 20000), nn.Conv2d(900, 1000, 3)), 3)
     want = {"conv": 8101000, "linear": 600020000, "other": 3, "total": 608121003}
     expect(student.census(large), want, "census on the meta device")
+    with torch.device("meta"):
+        equal = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Conv2d(1, 2, 3))
+    want = {"conv": 20, "linear": 40, "other": 0, "total": 60}
+    expect(student.census(equal), want, "two layers of equal shape on the meta device")
 
 
 @ex.check("a shared parameter counts once", points=1)
@@ -237,6 +249,22 @@ ex.mistake(
     ],
 )
 ex.mistake(
+    "sharing told by the address of the data",
+    "On the meta device all addresses are 0: remember the parameters, for instance by `id`.",
+    edit=[
+        (
+            "if id(parameter) not in seen",
+            "if (parameter.data_ptr(), parameter.shape) not in seen",
+        ),
+        ("seen.add(id(parameter))", "seen.add((parameter.data_ptr(), parameter.shape))"),
+    ],
+)
+ex.mistake(
+    "subclasses count as other",
+    "An object of a subclass is an nn.Conv2d or nn.Linear too: use `isinstance`.",
+    edit=("isinstance(layer, cls)", "type(layer) is cls"),
+)
+ex.mistake(
     "looks only at the first level",
     "`children()` does not go into the parts of parts; `modules()` does.",
     edit=("in net.modules()", "in net.children()"),
@@ -288,10 +316,10 @@ def _(net):
     for _, layer in net.named_modules():
         for p in layer._parameters.values():
             if p is not None and p not in owner:
-                owner[p] = type(layer)
+                owner[p] = type(layer).__mro__
     counts = {"conv": 0, "linear": 0, "other": 0, "total": 0}
-    for p, kind in owner.items():
-        key = {nn.Conv2d: "conv", nn.Linear: "linear"}.get(kind, "other")
+    for p, kinds in owner.items():
+        key = "conv" if nn.Conv2d in kinds else "linear" if nn.Linear in kinds else "other"
         counts[key] += math.prod(p.shape)
         counts["total"] += math.prod(p.shape)
     return counts
@@ -636,6 +664,11 @@ def _(student):
     leaf = x.clone().requires_grad_()
     (normed(leaf, 3, 0.5, 0.75, 1.0) ** 3).sum().backward()
     expect(student.run(norm_gradient, x), leaf.grad, "gradient")
+    x = torch.rand(2, 7, 3, 2) + 0.5
+    x[:, 1] *= 1e4
+    for size in (1, 3):
+        got = student.response_norm(x, size, 1.0, 0.5, 1.0)
+        expect(got, normed(x, size, 1.0, 0.5, 1.0), f"one large channel, size {size}")
 
 
 ex.mistake(
@@ -730,6 +763,18 @@ def _(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
 def _(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
     squares = F.pad(x.detach().square(), (0, 0, 0, 0, size // 2, size // 2))
     return x / (k + alpha * squares.unfold(1, size, 1).sum(dim=-1)) ** beta
+
+
+@ex.mistake(
+    "differences of running sums, in float32",
+    "Beside a large channel the small squares are rounded away: sum each window by itself.",
+)
+def _(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    half, count = size // 2, x.shape[1]
+    sums = F.pad(x.square().cumsum(dim=1), (0, 0, 0, 0, 1, 0))
+    ends = [min(count, c + half + 1) for c in range(count)]
+    starts = [max(0, c - half) for c in range(count)]
+    return x / (k + alpha * (sums[:, ends] - sums[:, starts])) ** beta
 
 
 @ex.alternative("a loop over the channels")
@@ -1103,8 +1148,8 @@ ex.mistake(
     edit=("dim=1)\n", "dim=2)\n"),
 )
 ex.mistake(
-    "one after the other",
-    "All four branches see the same input.",
+    "a ReLU before the pooling",
+    "The fourth branch pools the input as it is; a ReLU comes only after the convolution.",
     edit=(
         "[branch(x) for branch in branches], dim=1)",
         "[self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x.relu())], dim=1)",
@@ -1261,7 +1306,7 @@ ex.mistake(
 )
 ex.mistake(
     "torchvision's adaptive pooling",
-    "Its windows are 4 or 5 pixels wide; the paper's are 5 x 5 with stride 3.",
+    "Of 14 pixels its windows take 4; the paper's are 5 x 5 with stride 3.",
     edit=("F.avg_pool2d(x, 5, stride=3)", "F.adaptive_avg_pool2d(x, 4)"),
 )
 ex.mistake(

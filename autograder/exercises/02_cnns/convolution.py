@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,8 +11,6 @@ from torch import Tensor
 from autograder.contract import Exercise, expect, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
-    import numpy as np
-
     from autograder.reference.convolution import (
         avg_pool2d,
         conv2d,
@@ -44,6 +43,13 @@ POOL = (
     *("aten::avg_pool2d", "aten::avg_pool2d_backward", "aten::adaptive_max_pool2d"),
     *("aten::max_pool3d_with_indices", "aten::avg_pool3d", "aten::_adaptive_avg_pool2d"),
 )
+
+
+def whole(value: Any) -> bool:
+    """True for an int; numpy's arrive as arrays and count too."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and np.issubdtype(value.dtype, np.integer)
+    return isinstance(value, int)
 
 
 def noise(*shape: int) -> Tensor:
@@ -100,6 +106,7 @@ def _(student):
 def _(student):
     for args in [(11, 3, 2), (10, 3, 2), (10, 4, 3, 1), (8, 3, 5, 2), (2, 1, 3), (6, 2, 2)]:
         expect(student.output_size(*args), starts(*args), f"n, k, s, p = {args}")
+    require(whole(student.output_size(10, 3, 2)), "the number of windows is to be an int")
 
 
 @ex.check("dilation", points=0.5)
@@ -180,6 +187,14 @@ ex.mistake(
     "adds one before dividing",
     "One is added to the number of strides, not to the room.",
     edit=("- span) // stride + 1", "- span + 1) // stride"),
+)
+ex.mistake(
+    "a float",
+    "A number of windows is an int: divide with //, or convert.",
+    edit=(
+        "max(0, (size + 2 * padding - span) // stride + 1)",
+        "float(max(0, (size + 2 * padding - span) // stride + 1))",
+    ),
 )
 ex.mistake(
     "SAME whatever the padding",
@@ -734,6 +749,7 @@ def _(student):
         want = parameters(*args, groups=groups, bias=False)
         got = student.conv_parameters(*args, groups=groups, bias=False)
         expect(got, want, f"{args}, {groups} groups, without bias")
+        require(whole(got), "the number of parameters is to be an int")
 
 
 @ex.check("multiply-adds, H != W, k_h != k_w", points=0.5)
@@ -752,6 +768,9 @@ def _(student):
         expect(student.conv_multiply_adds(*args), macs(*args), f"{args}")
     got = student.conv_multiply_adds((5, 7), 6, 6, (3, 3), groups=6, padding=1)
     expect(got, macs((5, 7), 6, 6, (3, 3), 1, 1, 1, 6), "depthwise, by name")
+    require(whole(got), "the number of multiply-adds is to be an int")
+    for args in [((2, 2), 3, 4, (5, 5)), ((9, 2), 2, 3, (3, 4)), ((3, 8), 2, 2, (3, 3), 1, 0, 2)]:
+        expect(student.conv_multiply_adds(*args), 0, f"{args}: no window fits")
 
 
 ex.mistake(
@@ -833,6 +852,30 @@ ex.mistake(
     edit=[
         ("kernel[0], stride, padding, dilation", "kernel[0], stride, 0, dilation"),
         ("kernel[1], stride, padding, dilation", "kernel[1], stride, 0, dilation"),
+    ],
+)
+ex.mistake(
+    "a float for the parameters",
+    "A count is an int: divide with //, not with /.",
+    edit=("(in_channels // groups)", "(in_channels / groups)"),
+)
+ex.mistake(
+    "a float for the multiply-adds",
+    "A count is an int.",
+    edit=("return rows * columns *", "return 1.0 * rows * columns *"),
+)
+ex.mistake(
+    "negative sizes multiplied",
+    "If no window fits there are 0 windows, and so 0 multiply-adds.",
+    edit=[
+        (
+            "rows = output_size(size[0], kernel[0], stride, padding, dilation)",
+            "rows = (size[0] + 2 * padding - dilation * (kernel[0] - 1) - 1) // stride + 1",
+        ),
+        (
+            "columns = output_size(size[1], kernel[1], stride, padding, dilation)",
+            "columns = (size[1] + 2 * padding - dilation * (kernel[1] - 1) - 1) // stride + 1",
+        ),
     ],
 )
 ex.mistake(

@@ -27,12 +27,22 @@ READY = [
     *["aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::cudnn_batch_norm"],
     *["aten::_batch_norm_with_update", "aten::native_layer_norm", "aten::native_group_norm"],
 ]
-BY_HAND = ["autograd", "backward", "requires_grad_", "requires_grad", "torch.func", "vjp"]
+# Not `backward`: a class of the student's own may have a method of that name. See `by_hand`.
+BY_HAND = [
+    *["autograd", "requires_grad", "requires_grad_", "enable_grad", "set_grad_enabled"],
+    *["inference_mode", "func", "functorch", "vjp"],
+]
 
 
 def close(got: Any, want: Any, what: str, **options: float) -> None:
     """Tensors that passed through a few sums and a root in float32."""
     expect(got, want, what, **{"rtol": 1e-3, "atol": 1e-5, **options})
+
+
+def by_hand(student: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """A probe: what a function returns while autograd records nothing."""
+    with torch.no_grad():
+        return getattr(student, name)(*args, **kwargs)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -75,6 +85,8 @@ def _(student):
     expect(got, normalized(x, (0,)), "numbers near 10000", rtol=1e-2, atol=1e-2)
     x = torch.tensor([[7.0, 7.0, 7.0, 7.0], [1.0, 2.0, 3.0, 4.0]])
     close(student.normalize(x, (1,)), normalized(x, (1,)), "a group of equal numbers")
+    x = torch.tensor([[-5e-4, 5e-4], [2e-5, -2e-5], [1e-3, 3e-3]])
+    close(student.normalize(x, (1,)), normalized(x, (1,)), "groups of nearly equal numbers")
 
 
 @ex.check("float64, not contiguous, not modified", points=0.5)
@@ -172,6 +184,15 @@ ex.mistake(
     ),
 )
 ex.mistake(
+    "nearly equal numbers become zeros",
+    "eps takes care of small variances: the formula holds for every group.",
+    edit=(
+        "    return centred / ",
+        "    tiny = centred.square().mean(dim=dims, keepdim=True) < 1e-6\n"
+        "    return torch.where(tiny, 0.0, centred) / ",
+    ),
+)
+ex.mistake(
     "mean absolute deviation",
     "The deviation is the root of the mean square.",
     edit=(
@@ -228,6 +249,12 @@ def a_batch(rows: int, features: int) -> list[Tensor]:
     return [x, *torch.randn(3, features), 0.5 + 3 * torch.rand(features)]
 
 
+def far_from_zero(*shape: int) -> Tensor:
+    """Numbers near 10000 or -10000 along dimension 1, with a deviation of about 1."""
+    away = 1e4 * (-1.0) ** torch.arange(shape[1])
+    return torch.randn(shape) + away.reshape(-1, *[1] * (len(shape) - 2))
+
+
 def trained(given: list[Tensor], momentum: float = 0.1, eps: float = 1e-5) -> list[Tensor]:
     """The oracle: torch's own."""
     x, gamma, beta, mean, var = (tensor.clone() for tensor in given)
@@ -271,7 +298,7 @@ def _(student):
 
 @ex.check("evaluation", points=1)
 def _(student):
-    for rows, eps in [(4, 1e-5), (1, 1e-5), (3, 2.0)]:
+    for rows, eps in [(4, 1e-5), (1, 1e-5), (3, 2.0), (300, 1e-5)]:
         given = a_batch(rows, 5)
         x, gamma, beta, mean, var = given
         want = F.batch_norm(x, mean, var, gamma, beta, False, 0.1, eps)
@@ -283,8 +310,13 @@ def _(student):
     close(student.batch_norm_eval(*given), want, "small running variance, default eps")
 
 
-@ex.check("small variance, default eps, nothing is modified", points=0.5)
+@ex.check("small variance, numbers far from zero, nothing is modified", points=0.5)
 def _(student):
+    given = a_batch(8, 3)
+    given[0] = far_from_zero(8, 3)
+    got, wide = student.batch_norm_train(*given), [tensor.double() for tensor in given]
+    expect(got[0], trained(wide)[0], "output for numbers near 10000", rtol=2e-2, atol=2e-2)
+    expect(got[2], trained(wide)[2], "running variance near 10000", rtol=1e-2, atol=1e-2)
     given = a_batch(5, 3)
     given[0] = given[0] * 0.002
     got, want = student.batch_norm_train(*given), trained(given)
@@ -399,6 +431,27 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "y = gamma * normalize(x, (0,), eps) + beta",
+        "var = x.square().mean(dim=0) - x.mean(dim=0) ** 2\n"
+        "    y = gamma * (x - x.mean(dim=0)) / (var + eps).sqrt() + beta",
+    ),
+)
+ex.mistake(
+    "evaluation uses a large batch",
+    "In evaluation mode rows do not know of each other, however many there are.",
+    edit=(
+        "    return gamma * (x - running_mean)",
+        "    if len(x) > 64:\n"
+        "        running_mean, running_var = x.mean(dim=0), x.var(dim=0)\n"
+        "    return gamma * (x - running_mean)",
+    ),
+)
+
+
 @ex.mistake(
     "changes the running statistics in place",
     "The exercise asks for new tensors; the arguments stay as they were.",
@@ -469,7 +522,12 @@ def _(student):
     x, grad = 2 * torch.randn(5, 3) + 1, torch.randn(5, 3)
     for dims in [(0,), (1,), (-1,), (0, 1)]:
         (want,) = gradients(lambda x, dims=dims: normalized(x, dims), grad, x)
-        close(student.normalize_backward(grad, x, dims), want, f"dims {dims}", atol=1e-4)
+        close(
+            student.run(by_hand, "normalize_backward", grad, x, dims),
+            want,
+            f"dims {dims}",
+            atol=1e-4,
+        )
 
 
 @ex.check("by the input, several dimensions", points=1)
@@ -477,7 +535,12 @@ def _(student):
     x, grad = 2 * torch.randn(2, 3, 4, 5) + 1, torch.randn(2, 3, 4, 5)
     for dims in [(0, 2, 3), (2, 3), (-3, -2, -1)]:
         (want,) = gradients(lambda x, dims=dims: normalized(x, dims), grad, x)
-        close(student.normalize_backward(grad, x, dims), want, f"dims {dims}", atol=1e-4)
+        close(
+            student.run(by_hand, "normalize_backward", grad, x, dims),
+            want,
+            f"dims {dims}",
+            atol=1e-4,
+        )
 
 
 @ex.check("eps counts in the gradient", points=1)
@@ -485,10 +548,12 @@ def _(student):
     x, grad = torch.randn(3, 4), torch.randn(3, 4)
     for eps in [0.5, 4.0]:
         (want,) = gradients(lambda x, eps=eps: normalized(x, (0,), eps), grad, x)
-        close(student.normalize_backward(grad, x, (0,), eps=eps), want, f"eps {eps}")
+        close(
+            student.run(by_hand, "normalize_backward", grad, x, (0,), eps=eps), want, f"eps {eps}"
+        )
     x = 0.004 * torch.randn(4, 2)
     (want,) = gradients(lambda x: normalized(x, (0,)), grad[:, :2].new_ones(4, 2).cumsum(0), x)
-    got = student.normalize_backward(torch.ones(4, 2).cumsum(0), x, (0,))
+    got = student.run(by_hand, "normalize_backward", torch.ones(4, 2).cumsum(0), x, (0,))
     close(got, want, "small numbers, default eps")
 
 
@@ -500,7 +565,7 @@ def _(student):
         want = gradients(
             lambda x, g, b, e=eps: g * normalized(x, (0,), e) + b, grad, x, gamma, beta
         )
-        got = student.batch_norm_backward(grad, x, gamma, eps)
+        got = student.run(by_hand, "batch_norm_backward", grad, x, gamma, eps)
         close(got[0], want[0], f"dx, {rows} rows, eps {eps}", atol=1e-4)
 
 
@@ -512,25 +577,33 @@ def _(student):
         want = gradients(
             lambda x, g, b, e=eps: g * normalized(x, (0,), e) + b, grad, x, gamma, beta
         )
-        got = student.batch_norm_backward(grad, x, gamma, eps=eps)
+        got = student.run(by_hand, "batch_norm_backward", grad, x, gamma, eps=eps)
         close(got[1], want[1], f"dgamma, {rows} rows", atol=1e-4)
         close(got[2], want[2], f"dbeta, {rows} rows", atol=1e-4)
     x, grad = 0.004 * torch.randn(5, 3), torch.randn(5, 3)
     one = torch.ones(3)
     want = gradients(lambda x, g: g * normalized(x, (0,)), grad, x, one)
-    got = student.batch_norm_backward(grad, x, one)
+    got = student.run(by_hand, "batch_norm_backward", grad, x, one)
     close(got[0], want[0], "dx of small numbers, default eps", atol=1e-3)
     close(got[1], want[1], "dgamma of small numbers, default eps")
+    x = far_from_zero(8, 3)
+    want = gradients(lambda x, g: g * normalized(x, (0,)), grad := torch.randn(8, 3), x, one)
+    got = student.run(by_hand, "batch_norm_backward", grad, x, one)
+    expect(got[1], want[1], "dgamma of numbers near 10000", rtol=2e-2, atol=5e-2)
 
 
-@ex.check("float64, not contiguous, nothing is modified", points=0.5)
+@ex.check("float64, not contiguous, far from zero, nothing is modified", points=0.5)
 def _(student):
+    far, g = far_from_zero(8, 3), torch.randn(8, 3)
+    (want,) = gradients(lambda x: normalized(x, (0,)), g, far)
+    got = student.run(by_hand, "normalize_backward", g, far, (0,))
+    expect(got, want, "dx of numbers near 10000", rtol=2e-2, atol=2e-2)
     x, grad = torch.randn(3, 5).double().T, torch.randn(5, 3).double()
     (want,) = gradients(lambda x: normalized(x, (0,)), grad, x)
-    got = student.normalize_backward(grad, x, (0,))
+    got = student.run(by_hand, "normalize_backward", grad, x, (0,))
     expect(got, want, "dx in float64", rtol=1e-7, atol=1e-9, dtype=True)
     gamma = torch.randn(3).double()
-    dx, dgamma, dbeta = student.batch_norm_backward(grad, x, gamma)
+    dx, dgamma, dbeta = student.run(by_hand, "batch_norm_backward", grad, x, gamma)
     (want,) = gradients(lambda x: gamma * normalized(x, (0,)), grad, x)
     expect(dx, want, "dx of batch normalisation in float64", rtol=1e-7, atol=1e-9)
     require(
@@ -646,6 +719,38 @@ ex.mistake(
         "normalize_backward(gamma * grad, x, (0,))",
     ),
 )
+ex.mistake(
+    "cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "x.var(dim=dims, correction=0, keepdim=True)",
+        "(x.square().mean(dim=dims, keepdim=True) - x.mean(dim=dims, keepdim=True) ** 2)",
+    ),
+)
+
+
+@ex.mistake(
+    "autograd takes the gradient",
+    "The exercise asks for the formula; the checks run with gradients off.",
+)
+def _(grad, x, dims, eps=1e-5):
+    leaf = nn.Parameter(x.clone())
+    normalize(leaf, dims, eps).backward(grad)
+    return leaf.grad
+
+
+@ex.alternative("a class with a method called backward")
+def _(grad, x, dims, eps=1e-5):
+    class Group:
+        def __init__(self, values):
+            self.s = (values.var(dim=dims, correction=0, keepdim=True) + eps).sqrt()
+            self.hat = (values - values.mean(dim=dims, keepdim=True)) / self.s
+
+        def backward(self, g):
+            along = self.hat * (g * self.hat).mean(dim=dims, keepdim=True)
+            return (g - g.mean(dim=dims, keepdim=True) - along) / self.s
+
+    return Group(x).backward(grad)
 
 
 @ex.alternative("the graph, node by node")
@@ -757,8 +862,23 @@ def _(student):
         agree(student, [2 * torch.randn(shape) + 1], True)
 
 
-@ex.check("several steps, other momentum and eps", points=1)
+def without_gradients(student: Any, state: dict[str, Tensor], x: Tensor, frozen: bool) -> list:
+    """A probe: training mode with frozen parameters, or while autograd records nothing."""
+    layer = student.BatchNorm(len(state["weight"]))
+    layer.load_state_dict(state, strict=False)
+    layer.train().requires_grad_(not frozen)
+    with torch.set_grad_enabled(frozen):
+        return [layer(x), layer.running_mean, layer.running_var]
+
+
+@ex.check("several steps, other momentum and eps, frozen or under no_grad", points=1)
 def _(student):
+    state, x = a_state(3), 2 * torch.randn(5, 3) + 1
+    for frozen in [True, False]:
+        got = student.run(without_gradients, state, x, frozen)
+        want, how = trained([x, *state.values()]), "frozen" if frozen else "under no_grad"
+        expect(got[0], want[0], f"output, {how}", rtol=1e-3, atol=1e-4)
+        expect(got[1:], want[1:], f"running statistics, {how}", rtol=1e-3, atol=1e-4)
     agree(
         student, [3 * torch.randn(n, 4, 2, 3) + n for n in [2, 5, 3]], True, momentum=0.3, eps=0.5
     )
@@ -810,8 +930,14 @@ def _(student):
         expect(student.run(one_number, shape, training), name, f"shape {shape} in {mode} mode")
 
 
-@ex.check("float64, channels last in memory", points=0.5)
+@ex.check("float64, channels last in memory, far from zero", points=0.5)
 def _(student):
+    x, state = far_from_zero(3, 2, 2, 3), a_state(2)
+    got = student.run(passes, state, [x], {})
+    want = trained([tensor.double() for tensor in (x, *state.values())])
+    expect(got["outputs"], [want[0]], "output for numbers near 10000", rtol=2e-2, atol=5e-2)
+    running = got["buffers"]["running_var"]
+    expect(running, want[2], "running variance near 10000", rtol=1e-2, atol=1e-2)
     x = torch.randn(2, 3, 4, 5).double()
     agree(student, [x], True)
     agree(student, [torch.randn(2, 4, 5, 3).permute(0, 3, 1, 2)], True)
@@ -1002,6 +1128,37 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "frozen parameters, frozen statistics",
+    "The running statistics are counted in every pass in training mode, whoever is frozen.",
+    edit=[
+        (
+            "self.running_mean.lerp_(new_mean, self.momentum)",
+            "self.running_mean.lerp_(new_mean, self.momentum * self.weight.requires_grad)",
+        ),
+        (
+            "self.running_var.lerp_(new_var, self.momentum)",
+            "self.running_var.lerp_(new_var, self.momentum * self.weight.requires_grad)",
+        ),
+    ],
+)
+ex.mistake(
+    "no_grad taken for evaluation mode",
+    "self.training alone says which statistics are used.",
+    edit=("        if self.training:\n", "        if self.training and torch.is_grad_enabled():\n"),
+)
+ex.mistake(
+    "cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "x_hat = Normalize.apply(x, dims, self.eps)",
+        "mean = x.mean(dims, keepdim=True)\n"
+        "            var = (x * x).mean(dims, keepdim=True) - mean**2\n"
+        "            x_hat = (x - mean) / (var + self.eps).sqrt()",
+    ),
+)
+
+
 @ex.alternative("columns of a matrix, torch's arithmetic")
 class ColumnsOfAMatrix(nn.Module):
     def __init__(self, channels, eps=1e-5, momentum=0.1):
@@ -1067,6 +1224,11 @@ ex = fold = Exercise(
 )
 
 
+def folded_pair(student: Any, *given: Any) -> list[Tensor]:
+    """Weight and bias in float32: the stub leaves the precision open."""
+    return [tensor.float() for tensor in student.fold_batch_norm(*given)]
+
+
 def a_norm(channels: int) -> list[Tensor]:
     """gamma, beta, running mean and variance."""
     return list(a_state(channels).values())
@@ -1075,7 +1237,7 @@ def a_norm(channels: int) -> list[Tensor]:
 @ex.check("convolution without bias: the outputs are equal", points=1)
 def _(student):
     x, weight, norm = torch.randn(2, 3, 7, 6), torch.randn(5, 3, 3, 2), a_norm(5)
-    new_weight, new_bias = student.fold_batch_norm(weight, None, *norm)
+    new_weight, new_bias = folded_pair(student, weight, None, *norm)
     gamma, beta, mean, var = norm
     want = F.batch_norm(F.conv2d(x, weight), mean, var, gamma, beta)
     close(F.conv2d(x, new_weight, new_bias), want, "output", atol=1e-4)
@@ -1091,13 +1253,13 @@ def _(student):
         a_norm(6),
     )
     gamma, beta, mean, var = norm
-    new = student.fold_batch_norm(weight, bias, *norm)
+    new = folded_pair(student, weight, bias, *norm)
     want = F.batch_norm(F.conv2d(x, weight, bias, groups=2), mean, var, gamma, beta)
     close(F.conv2d(x, *new, groups=2), want, "two groups, with bias", atol=1e-4)
     x, weight, bias, norm = torch.randn(3, 4), torch.randn(2, 4), torch.randn(2), a_norm(2)
     gamma, beta, mean, var = norm
     for b in [bias, None]:
-        new = student.fold_batch_norm(weight, b, *norm)
+        new = folded_pair(student, weight, b, *norm)
         want = F.batch_norm(F.linear(x, weight, b), mean, var, gamma, beta)
         close(
             F.linear(x, *new),
@@ -1191,14 +1353,14 @@ def folds(student: Any, args: list[int], kwargs: dict, state: dict, x: Tensor) -
     block.load_state_dict(state, strict=False)
     block.train()
     folded = block.fold()
-    kind = folded.__class__.__name__
+    kinds = [kind.__name__ for kind in type(folded).__mro__]
     with torch.no_grad():
         y = folded(x)
         for parameter in folded.parameters():
             parameter.zero_()
     after = {n: v for n, v in block.state_dict().items() if "tracked" not in n}
     names = sorted(name for name, _ in folded.named_parameters())
-    return {"kind": kind, "y": y, "names": names, "after": after, "training": block.training}
+    return {"kinds": kinds, "y": y, "names": names, "after": after, "training": block.training}
 
 
 @ex.check("the folded block, and the block afterwards", points=1)
@@ -1211,7 +1373,7 @@ def _(student):
         want = F.batch_norm(z, mean, var, gamma, beta)
         close(got["y"], want, f"the new convolution's output, {args} {kwargs}", atol=1e-4)
         expect(got["after"], state, "the block's parameters and buffers afterwards")
-        expect(got["kind"], "Conv2d", "kind of the new module")
+        require("Conv2d" in got["kinds"], "the new module is no nn.Conv2d", got=got["kinds"])
         expect(got["names"], ["bias", "weight"], "parameters of the new module")
         expect(got["training"], True, "training mode of the block afterwards")
 
@@ -1371,6 +1533,23 @@ class ConvolutionAnew(nn.Module):
         return folded.to(self.conv.weight.device)
 
 
+ex.alternative(
+    "float64, and a subclass",
+    edit=[
+        ("    scale = gamma / ", "    scale = gamma.double() / "),
+        (
+            "folded = copy.deepcopy(self.conv)",
+            "folded = copy.deepcopy(self.conv)\n"
+            '        folded.__class__ = type("Folded", (nn.Conv2d,), {})',
+        ),
+        (
+            "nn.Parameter(weight.detach()), nn.Parameter(bias.detach())",
+            "nn.Parameter(weight.detach().float()), nn.Parameter(bias.detach().float())",
+        ),
+    ],
+)
+
+
 # ----------------------------------------------------------------------------------------------
 # layer_norm
 
@@ -1413,8 +1592,11 @@ def _(student):
         close(student.layer_norm(x, gamma, beta), want, f"x {shape}, gamma {last}")
 
 
-@ex.check("eps, float64, small numbers, not modified", points=0.5)
+@ex.check("eps, float64, small numbers, far from zero, not modified", points=0.5)
 def _(student):
+    far, one, zero = far_from_zero(8, 3).T, torch.ones(8), torch.zeros(8)
+    want = F.layer_norm(far.double(), (8,))
+    expect(student.layer_norm(far, one, zero), want, "numbers near 10000", rtol=2e-2, atol=2e-2)
     x, gamma, beta = (t.double() for t in a_layer((3, 4), (4,)))
     for eps in [0.5, 3.0]:
         want = F.layer_norm(x, (4,), gamma, beta, eps)
@@ -1442,7 +1624,7 @@ def _(student):
     for shape, last in LAYERS:
         x, gamma, _ = a_layer(shape, last)
         grad = torch.randn(shape)
-        got = student.layer_norm_backward(grad, x, gamma)
+        got = student.run(by_hand, "layer_norm_backward", grad, x, gamma)
         close(got[0], layer_gradients(x, gamma, grad)[0], f"dx, x {shape}, gamma {last}", atol=1e-4)
 
 
@@ -1451,7 +1633,10 @@ def _(student):
     for shape, last in LAYERS:
         x, gamma, _ = a_layer(shape, last)
         grad = torch.randn(shape)
-        got, want = student.layer_norm_backward(grad, x, gamma), layer_gradients(x, gamma, grad)
+        got, want = (
+            student.run(by_hand, "layer_norm_backward", grad, x, gamma),
+            layer_gradients(x, gamma, grad),
+        )
         close(got[1], want[1], f"dgamma, x {shape}, gamma {last}", atol=1e-4)
         close(got[2], want[2], f"dbeta, x {shape}, gamma {last}", atol=1e-4)
 
@@ -1462,13 +1647,40 @@ def _(student):
     for factor, eps in [(1.0, 2.0), (0.003, 1e-5)]:
         grad = torch.randn(3, 4)
         want = layer_gradients(factor * x, gamma, grad, eps)
-        got = student.layer_norm_backward(grad, factor * x, gamma, eps=eps)
+        got = student.run(by_hand, "layer_norm_backward", grad, factor * x, gamma, eps=eps)
         for a, b, name in zip(got, want, ["dx", "dgamma", "dbeta"], strict=True):
             close(a, b, f"{name}, eps {eps}", atol=1e-3)
     x, grad = 0.003 * torch.randn(3, 4), torch.randn(3, 4)
-    got, want = student.layer_norm_backward(grad, x, gamma), layer_gradients(x, gamma, grad)
+    got, want = (
+        student.run(by_hand, "layer_norm_backward", grad, x, gamma),
+        layer_gradients(x, gamma, grad),
+    )
     close(got[0], want[0], "dx of small numbers, default eps", atol=1e-2)
     close(got[1], want[1], "dgamma of small numbers, default eps")
+
+
+ex.mistake(
+    "cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "return gamma * normalize(x, dims, eps) + beta",
+        "mean = x.mean(dims, keepdim=True)\n"
+        "    var = x.square().mean(dims, keepdim=True) - mean**2\n"
+        "    return gamma * (x - mean) / (var + eps).sqrt() + beta",
+    ),
+)
+
+
+@ex.mistake(
+    "autograd takes the gradient",
+    "The exercise asks for the formula; the checks run with gradients off.",
+    replaces="layer_norm_backward",
+)
+def _(grad, x, gamma, eps=1e-5):
+    leaves = [nn.Parameter(x.clone()), nn.Parameter(gamma.clone()), nn.Parameter(gamma.clone())]
+    dims = tuple(range(-gamma.dim(), 0))
+    (leaves[1] * normalize(leaves[0], dims, eps) + leaves[2]).backward(grad)
+    return tuple(leaf.grad for leaf in leaves)
 
 
 ex.mistake(
@@ -1709,6 +1921,10 @@ def _(student):
     small = 0.003 * x
     want = F.group_norm(small, 2, gamma, beta)
     close(student.group_norm(small, 2, gamma, beta), want, "small numbers, default eps")
+    far = 1e4 + torch.randn(2, 6, 3, 4)
+    want = F.group_norm(far.double(), 2, gamma.double(), beta.double())
+    got = student.group_norm(far, 2, gamma, beta)
+    expect(got, want, "numbers near 10000", rtol=2e-2, atol=5e-2)
     last = torch.randn(2, 4, 3, 6).permute(0, 3, 1, 2)
     want = F.group_norm(last, 2, gamma, beta)
     close(student.group_norm(last, 2, gamma, beta), want, "channels last in memory")
@@ -1718,6 +1934,17 @@ def _(student):
     require(student.unchanged("group_norm", x, 2, gamma, beta), "group_norm changes its arguments")
 
 
+ex.mistake(
+    "cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "x_hat = Normalize.apply(x.reshape(n, groups, -1), (2,), eps).reshape(x.shape)",
+        "rows = x.reshape(n, groups, -1)\n"
+        "    mean = rows.mean(2, keepdim=True)\n"
+        "    var = rows.square().mean(2, keepdim=True) - mean**2\n"
+        "    x_hat = ((rows - mean) / (var + eps).sqrt()).reshape(x.shape)",
+    ),
+)
 ex.mistake(
     "the pixels are no part of the group",
     "A group holds its channels at all pixels.",
@@ -2016,8 +2243,9 @@ def streams(student: Any, name: str) -> dict[str, list[Tensor]]:
     student.direct_dropout(torch.ones(3), 0.5, False)
     after = torch.get_rng_state()
     free = [draw(None), draw(None)]
+    many = [draw(one) for _ in range(100)]
     torch.manual_seed(5)
-    return {"seeded": seeded, "free": [*free, draw(None)], "states": [before, after]}
+    return {"seeded": seeded, "free": [*free, draw(None)], "states": [before, after], "many": many}
 
 
 def habits(found: dict[str, list[Tensor]]) -> dict[str, bool]:
@@ -2028,6 +2256,8 @@ def habits(found: dict[str, list[Tensor]]) -> dict[str, bool]:
         "the same seed gives the same mask": same(seeded[0], seeded[2]),
         "a second call gives another mask": not same(seeded[0], seeded[1]),
         "another seed gives another mask": not same(seeded[0], seeded[3]),
+        "a hundred calls give a hundred masks": len(torch.stack(found["many"]).unique(dim=0))
+        == 100,
         "with a generator, or at test, the global one is left alone": same(*states),
         "without a generator the global one is used": same(free[0], free[2]),
         "without a generator a second call gives another mask": not same(free[0], free[1]),
@@ -2060,6 +2290,15 @@ ex.mistake(
     "multiplies by 1 - p",
     "What is kept grows: divide by 1 - p.",
     edit=("return grad * mask / (1 - p)", "return grad * mask * (1 - p)"),
+)
+ex.mistake(
+    "sixteen masks",
+    "The generator draws the mask, not the number of one of a few masks.",
+    edit=(
+        "mask = torch.rand(x.shape, generator=generator, device=x.device) >= p",
+        "seed = int(torch.randint(0, 16, (), generator=generator))\n"
+        "    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) >= p",
+    ),
 )
 ex.mistake(
     "one draw for a row",
@@ -2423,6 +2662,7 @@ def nets() -> dict[str, nn.Module]:
         "with normalisation": nn.Sequential(
             nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten()
         ),
+        "two alike": nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.BatchNorm1d(4)),
         "a mixture": Mixed(),
         "half of it frozen": half,
         "only gains": nn.LayerNorm(3),
@@ -2460,7 +2700,7 @@ def _(student):
 
 @ex.check("shared and nested parameters, other dimensions", points=1)
 def _(student):
-    sorts(student, "a mixture")
+    sorts(student, "a mixture", "two alike")
 
 
 @ex.check("frozen parameters, empty groups", points=0.5)
@@ -2558,6 +2798,18 @@ ex.mistake(
         "net.parameters() if parameter.requires_grad",
         "[p for m in net.modules() for p in m._parameters.values() if p is not None]"
         " if parameter.requires_grad",
+    ),
+)
+ex.mistake(
+    "equal values taken for shared parameters",
+    "Shared means the same object: two gains of ones are two parameters. Compare with `is`.",
+    edit=(
+        "    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]\n",
+        "    trained = []\n"
+        "    for parameter in net.parameters():\n"
+        "        twin = any(torch.equal(parameter, other) for other in trained)\n"
+        "        if parameter.requires_grad and not twin:\n"
+        "            trained.append(parameter)\n",
     ),
 )
 ex.mistake(
@@ -2723,8 +2975,25 @@ def two_at_once(student: Any) -> list[Any]:
     return [left, net.weight, net.bias, second.best_state["bias"], second.best_epoch]
 
 
-@ex.check("with a network, two side by side", points=0.5)
+def exact_copies(student: Any) -> dict[str, Tensor]:
+    """A probe: the copy of tensors that float32 cannot hold."""
+    stopper = student.EarlyStopping(2)
+    state = {
+        "count": torch.tensor(2**24 + 1),
+        "wide": torch.tensor([1 / 3, -1e-300], dtype=torch.float64),
+        "flags": torch.tensor([True, False]),
+    }
+    stopper.update(1.0, state)
+    return {name: stopper.best_state[name] for name in state}
+
+
+@ex.check("with a network, two side by side, integers and float64", points=0.5)
 def _(student):
+    got = student.run(exact_copies)
+    expect(got["count"], torch.tensor(2**24 + 1), "copy of an integer", rtol=0, atol=0, dtype=True)
+    want = torch.tensor([1 / 3, -1e-300], dtype=torch.float64)
+    expect(got["wide"], want, "copy of float64", rtol=0, atol=0, dtype=True)
+    expect(got["flags"], torch.tensor([True, False]), "copy of bool", dtype=True)
     left, weight, bias, other, epoch = student.run(two_at_once)
     expect(left, [[3.0, 3.0]], "the network while it trains")
     expect([weight, bias], [torch.full((1, 2), 2.0), torch.full((1,), 2.0)], "after going back")
@@ -2741,6 +3010,11 @@ ex.mistake(
     "copies the dictionary, not the tensors",
     "A new dictionary holds the same tensors: clone each.",
     edit=("tensor.detach().clone() for name", "tensor.detach() for name"),
+)
+ex.mistake(
+    "copies in float32",
+    "A copy has the dtype of its tensor: a counter is an integer.",
+    edit=("tensor.detach().clone() for name", "tensor.detach().float().clone() for name"),
 )
 ex.mistake(
     "the count is not started anew",

@@ -777,6 +777,14 @@ def _(student):
         columns, rows = points.floor().long().unbind(-1)
         want = pixels_by_loop(images, rows, columns)
         expect(student.sample_nearest(images, points), want, f"{images.dtype}", dtype=True)
+    for below in [5e-5, 1e-5]:  # a little less than a whole number belongs to the pixel before
+        points = torch.tensor([[[[1.0, 1.0], [3.0, 2.0], [8.0, 5.0], [0.0, 0.0]]]]).double() - below
+        columns, rows = points.floor().long().unbind(-1)
+        want = pixels_by_loop(classes[:1], rows, columns)
+        got = student.sample_nearest(classes[:1], points)
+        expect(got, want, f"{below} before the border of a pixel")
+        got = student.sample_nearest(classes[:1], points.float())
+        expect(got, want, f"{below} before the border of a pixel, float32")
     corners = torch.tensor([[[[0.0, 0.0], [7.0, 4.0], [8.0, 2.0], [3.0, 5.0], [-1.0, 0.0]]]])
     want = torch.stack([classes[0, 0, 0, 0], classes[0, 0, 4, 7], *(3 * [torch.tensor(0)])])
     got = student.sample_nearest(classes[:1], corners)
@@ -866,6 +874,11 @@ ex.mistake(
     "cuts towards zero",
     "-0.3 lies outside, in column -1: floor first, then make it an integer.",
     edit=("points.floor().long()", "points.long()"),
+)
+ex.mistake(
+    "nearest centre, with a small margin",
+    "A point just below a border belongs to the pixel before it: floor needs no margin.",
+    edit=("points.floor()", "(points - 0.5 + 1e-4).round()"),
 )
 ex.mistake(
     "y taken for the column",
@@ -1192,6 +1205,13 @@ def _(student):
         matrix = matrix_by_steps(20, 30, 0.0, 1.0, shift).float()
         want = hulls_by_loop(boxes, matrix, 20, 30)
         expect(student.warp_boxes(boxes, matrix, 20, 30), want, f"moved by {shift}", atol=1e-4)
+    for height, width in [(30, 12), (12, 30)]:
+        for shift in [(25.0, 0.0), (0.0, 25.0), (9.0, 9.0)]:
+            far = torch.tensor([[0.0, 0, 6, 8], [5.0, 4, 11, 11]])
+            moved = matrix_by_steps(height, width, 0.0, 1.0, shift).float()
+            want = hulls_by_loop(far, moved, height, width)
+            got = student.warp_boxes(far, moved, height, width)
+            expect(got, want, f"moved by {shift} in {height} x {width}", atol=1e-4)
     got = student.warp_boxes(torch.zeros(0, 4), torch.eye(3), 20, 30)
     expect(got, torch.zeros(0, 4), "no box")
     require(
@@ -1241,6 +1261,16 @@ ex.mistake(
     "height and width exchanged",
     "x is clipped at the width.",
     edit=("[width, height, width, height]", "[height, width, height, width]"),
+)
+ex.mistake(
+    "x clipped at the longer side",
+    "x is clipped at the width, also where the image is higher than wide.",
+    edit=("[width, height, width, height]", "2 * [max(width, height), height]"),
+)
+ex.mistake(
+    "y clipped at the longer side",
+    "y is clipped at the height, also where the image is wider than high.",
+    edit=("[width, height, width, height]", "2 * [width, max(width, height)]"),
 )
 ex.mistake(
     "the inverse matrix",
@@ -2361,7 +2391,6 @@ def run_pipeline(
     return {
         "outputs": outputs,
         "buffers": dict(made.named_buffers()),
-        "state": sorted(made.state_dict()),
         "batches": batches,
         "next": torch.rand(1, generator=generator).item(),
     }
@@ -2390,7 +2419,7 @@ def _(student):
         std = channels.std(1, correction=0)[:, None, None].float()
         expect(got["buffers"].get("mean"), mean, f"mean of {shape}", dtype=True)
         expect(got["buffers"].get("std"), std, f"std of {shape}", dtype=True)
-        expect(got["state"], ["mean", "std"], "names in the state_dict")
+        expect(sorted(got["buffers"]), ["mean", "std"], "names of the buffers")
 
 
 @ex.check("evaluation: normalised with these statistics, nothing else", points=1)
@@ -2539,7 +2568,7 @@ ex.mistake(
 )
 ex.mistake(
     "no buffers",
-    "register_buffer puts a tensor into the state_dict and moves it with the module.",
+    "register_buffer makes a tensor a part of the module, which moves with it.",
     edit=[
         ('self.register_buffer("mean", mean[:, None, None])', "self.mean = mean[:, None, None]"),
         ('self.register_buffer("std", std[:, None, None])', "self.std = std[:, None, None]"),
@@ -2602,6 +2631,24 @@ class _(nn.Module):
             return self.normalise(images)
         steps: Any = self.augmentations
         return self.normalise(reduce(lambda x, f: f(x, self.generator), steps, images))
+
+
+@ex.alternative("buffers that are not saved")
+class _(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, train_images, augmentations, generator):
+        super().__init__()
+        self.augmentations, self.generator = augmentations, generator
+        std, mean = torch.std_mean(train_images, dim=(0, 2, 3), correction=0)
+        self.register_buffer("mean", mean[:, None, None], persistent=False)
+        self.register_buffer("std", std[:, None, None], persistent=False)
+
+    def forward(self, images):
+        for augmentation in self.augmentations if self.training else []:
+            images = augmentation(images, self.generator)
+        return (images - self.mean) / self.std
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2919,6 +2966,14 @@ def damaged_rows(
     return [student.add_outliers(x, share, reach, generator) for _ in range(2)]
 
 
+def many_calls(student: Any, name: str, arguments: list, number: int, seed: int) -> Tensor:
+    """A probe: the results of many calls with one generator."""
+    import torch
+
+    function, generator = getattr(student, name), torch.Generator().manual_seed(seed)
+    return torch.stack([function(*arguments, generator) for _ in range(number)])
+
+
 def segments(rows: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each new row: the pair (a, b) of rows whose line is nearest, u on it, and the distance."""
     a, b = rows.double()[:, None], rows.double()[None]
@@ -2986,6 +3041,11 @@ def _(student):
         expect(u.double().mean(), 0.5, f"mean place in gap {number}", atol=0.05)
         spread = (u.double() - 0.5).square().mean()
         expect(spread, 1 / 12, f"variance of the place in gap {number}", atol=0.012)
+    single = student.run(many_calls, "smote", [CHAIN, 1, 1], 600, 11)[:, 0, 0]
+    gap = torch.bucketize(single.contiguous(), CHAIN[:, 0].contiguous()) - 1
+    shares = torch.bincount(gap.clamp(0, 4), minlength=5) / 600
+    want = torch.tensor([2.0, 1, 1, 1, 1]) / 6
+    expect(shares, want, "shares of the gaps, one row at a time", atol=0.09)
     corners = torch.tensor(
         [[0.0, 0.0], [1.0, 0.0], [0.0, 1.1], [9.0, 9.0], [9.0, 10.0], [10.2, 9.0]]
     )
@@ -3063,6 +3123,11 @@ def _(student):
     expect(again, bad, "the same generator")
     halves = changed.any(dim=1)[:-1] & changed.any(dim=1)[1:]
     expect(halves.double().mean(), 0.25, "share of neighbours that are both damaged", atol=0.04)
+    few = torch.tensor([[0.0], [1.0], [5.0]])  # mean 2
+    calls = student.run(many_calls, "add_outliers", [few, 1.0, 3.0], 400, 4)[:, :, 0]
+    up = (calls > 2).double().mean(dim=0)
+    want = torch.full((3,), 0.5, dtype=torch.float64)
+    expect(up, want, "shares of upward outliers, by row, over many calls", atol=0.13)
 
 
 def outliers_afterwards(student: Any, x: Tensor) -> list[Tensor]:
@@ -3170,6 +3235,14 @@ ex.mistake(
     edit=("torch.randint(0, len(rows), (count,)", "torch.randint(0, len(rows) - 1, (count,)"),
 )
 ex.mistake(
+    "base rows in turn",
+    "Each base row is drawn: a call for a single row may start from any of them.",
+    edit=(
+        "torch.randint(0, len(rows), (count,), generator=generator)",
+        "torch.arange(count) % len(rows)",
+    ),
+)
+ex.mistake(
     "squared distances to the mean",
     "Neighbours are near to the row, not to the class mean.",
     edit=("torch.cdist(rows, rows).argsort()[:, 1:]",
@@ -3214,6 +3287,12 @@ ex.mistake(
     "Both signs are equally likely.",
     edit=("2 * torch.randint(0, 2, (number,), generator=generator) - 1",
           "torch.ones(number, dtype=torch.int64)"),
+)  # fmt: skip
+ex.mistake(
+    "the sign follows from row and feature",
+    "The sign is drawn: the same value goes up in one call and down in another.",
+    edit=("2 * torch.randint(0, 2, (number,), generator=generator) - 1",
+          "2 * ((chosen + feature) % 2) - 1"),
 )  # fmt: skip
 ex.mistake(
     "added to the value",

@@ -1,7 +1,7 @@
 """Hidden checks, known mistakes and alternatives of `04_augmentation/transfer`."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +62,12 @@ class Branched(nn.Module):
 
 
 class Recorder(nn.Module):
-    """Remembers the sizes of its batches and whether gradients were recorded."""
+    """Remembers the sizes of its batches and whether gradients were recorded, copies included."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[list[int]] = []
+    seen: ClassVar[list[list[int]]] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append([len(x), int(torch.is_grad_enabled()), int(self.training)])
+        Recorder.seen.append([len(x), int(torch.is_grad_enabled()), int(self.training)])
         return x
 
 
@@ -176,7 +174,7 @@ def raises_split(student: Any, labels: Tensor, n: int) -> str | None:
     return None
 
 
-@ex.check("each row equally likely, each class for itself", points=1)
+@ex.check("every set of n rows equally likely, each class for itself", points=1)
 def _(student):
     labels = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
     pairs = student.run(splits_of, labels, 2, 400)
@@ -186,6 +184,15 @@ def _(student):
     expect(
         mixed, torch.full((5, 5), 0.16), "share that hold two of unequal class", rtol=0, atol=0.1
     )
+    for value in [0, 1]:
+        within = (pairs[value::2, value::2] / 400)[~torch.eye(5, dtype=torch.bool)]
+        expect(
+            within, torch.full((20,), 0.1), "share that hold two of one class", rtol=0, atol=0.075
+        )
+    labels = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1])  # three and ten rows
+    single = student.run(splits_of, labels, 2, 400).diagonal() / 400
+    want = torch.where(labels == 0, 2 / 3, 0.2)
+    expect(single, want, "share that hold a row, classes of unequal size", rtol=0, atol=0.13)
 
 
 @ex.check("all randomness from the generator", points=0.5)
@@ -212,7 +219,7 @@ ex.mistake(
 )
 ex.mistake(
     "a seed of its own",
-    "The generator that is passed decides: a second call draws other rows.",
+    "Draw from the generator that is passed, anew for every class and in every call.",
     edit=(
         "generator=generator)[:n]",
         "generator=torch.Generator().manual_seed(generator.initial_seed()))[:n]",
@@ -245,6 +252,36 @@ ex.mistake(
     "classes from 0 on",
     "Class numbers may have gaps: labels.unique() has those that occur.",
     edit=("for value in labels.unique():", "for value in torch.arange(len(labels.unique())):"),
+)
+
+
+ex.mistake(
+    "one seed for all classes",
+    "Generators of one seed take the same positions in each class: draw anew for every class.",
+    edit=[
+        (
+            "    for value in labels.unique():\n",
+            "    seed = int(torch.randint(2**31, (1,), generator=generator))\n"
+            "    for value in labels.unique():\n",
+        ),
+        ("generator=generator)[:n]", "generator=torch.Generator().manual_seed(seed))[:n]"),
+    ],
+)
+ex.mistake(
+    "as many rows of each class as the smallest has",
+    "Every row of a large class can be drawn, not only the first ones.",
+    edit=(
+        "torch.randperm(len(rows), generator=generator)",
+        "torch.randperm(int(labels.unique(return_counts=True)[1].min()), generator=generator)",
+    ),
+)
+ex.mistake(
+    "n rows in a row",
+    "Every set of n rows is equally likely, not only neighbours.",
+    edit=(
+        "torch.randperm(len(rows), generator=generator)[:n]",
+        "(torch.randint(len(rows), (1,), generator=generator) + torch.arange(n)) % len(rows)",
+    ),
 )
 
 
@@ -1129,9 +1166,9 @@ def looked(student: Any, net: nn.Module, x: Tensor, *sizes: int) -> dict[str, An
 
 def recorded(student: Any, rows: int, *sizes: int) -> list[list[int]]:
     """A probe: size, gradient mode and training mode of each call."""
-    net = Recorder()
-    student.features(net, torch.zeros(rows, 2), *sizes)
-    return net.seen
+    Recorder.seen.clear()
+    student.features(Recorder(), torch.zeros(rows, 2), *sizes)
+    return list(Recorder.seen)
 
 
 def expect_features(student: Any, net: nn.Module, x: Tensor, size: int) -> None:
@@ -1172,17 +1209,15 @@ def _(student):
 
 @ex.check("batches, without recording gradients", points=0.5)
 def _(student):
-    for rows, size in [(7, 3), (8, 4), (3, 10), (2, 1)]:
+    for rows, size in [(7, 3), (8, 4), (3, 10), (2, 1), (41, 2)]:
         seen = student.run(recorded, rows, size)
         sizes = [call[0] for call in seen]
-        require(max(sizes) <= size, f"more than {size} rows at a time", got=sizes)
-        require(
-            len(sizes) <= -(-rows // size), f"more calls than needed for {rows} rows", got=sizes
-        )
-        expect(sum(sizes), rows, f"rows that pass through the net, of {rows}")
+        require(sum(sizes) >= rows, f"fewer than {rows} rows pass through the net", got=sizes)
+        require(max(sizes, default=0) <= size, f"more than {size} rows at a time", got=sizes)
         require(not any(call[1] for call in seen), "gradients are recorded in the forward pass")
         require(not any(call[2] for call in seen), "the net is in training mode")
-    require(max(call[0] for call in student.run(recorded, 300)) == 256, "batches of 256 by default")
+    sizes = [call[0] for call in student.run(recorded, 300)]
+    require(max(sizes, default=0) <= 256, "more than 256 rows at a time by default", got=sizes)
 
 
 ex.mistake(
@@ -1259,10 +1294,37 @@ ex.mistake(
     ),
 )
 ex.mistake(
-    "one row at a time",
-    "Batches of batch_size rows are a hundred times faster.",
-    edit=("x.split(batch_size)", "x.split(1)"),
+    "all that is left at once",
+    "At most batch_size rows at a time, also after the first few batches.",
+    edit=(
+        "x.split(batch_size)",
+        "[r for r in [*x[: 4 * batch_size].split(batch_size), x[4 * batch_size :]] if len(r)]",
+    ),
 )
+
+
+@ex.alternative("smaller batches than allowed, from the end")
+def _(backbone, x, batch_size=256):
+    trained = {name for name, m in backbone.named_modules() if m.training}
+    table, start = None, len(x)
+    with torch.inference_mode():
+        backbone.eval()
+        while start > 0:
+            stop, start = start, max(0, start - max(1, batch_size // 2))
+            part = backbone(x[start:stop].clone())
+            if table is None:
+                table = part.new_empty(len(x), part.shape[1])
+            table[start:stop] = part
+    for name, m in backbone.named_modules():
+        m.training = name in trained
+    return table
+
+
+@ex.alternative("a copy in evaluation mode")
+def _(backbone, x, batch_size=256):
+    camera = copy.deepcopy(backbone).eval()
+    with torch.no_grad():
+        return torch.cat([camera(part) for part in x.split(batch_size)])
 
 
 @ex.alternative("a loop over slices, inference mode")
@@ -1517,6 +1579,19 @@ def frozen_layer(
     return found
 
 
+def reloaded_layer(student: Any, states: list[dict[str, Tensor]], x: Tensor) -> list[Tensor]:
+    """A probe: outputs of one layer whose numbers are loaded or overwritten between the calls."""
+    layer, outputs = student.FrozenBatchNorm(len(states[0]["weight"])), []
+    for i, state in enumerate(states):
+        if i % 2:
+            for name, buffer in layer.named_buffers():
+                buffer.copy_(state[name])
+        else:
+            layer.load_state_dict(state)
+        outputs.append(layer(x).detach())
+    return outputs
+
+
 def expect_layer(
     student: Any, shape: tuple[int, ...], eps: float | None, dtype=torch.float32
 ) -> None:
@@ -1575,6 +1650,12 @@ def _(student):
     got = student.run(frozen_layer, 3, None, state, x)["output True"]
     want = (x - state["running_mean"]) / 4e-5**0.5 * state["weight"] + state["bias"]
     expect(got, want, "output for tiny variances, eps by default", rtol=1e-3, atol=1e-3)
+    states = [numbers(3) for _ in range(4)]
+    for i, got in enumerate(student.run(reloaded_layer, states, x)):
+        gamma, beta, mean, var = (states[i][name] for name in NUMBERS)
+        want = (x - mean) / (var + 1e-5).sqrt() * gamma + beta
+        what = f"output after the buffers were changed {i} times"
+        expect(got, want, what, rtol=1e-3, atol=1e-3)
 
 
 def frozen_net(student: Any, net: nn.Module, batches: list[Tensor]) -> dict[str, Any]:
@@ -1751,6 +1832,19 @@ ex.mistake(
         "        if self.training:\n"
         "            self.running_mean.lerp_(x.detach().mean([0, *range(2, x.ndim)]), 0.1)\n"
         "        shape = (-1, *[1]",
+    ),
+)
+ex.mistake(
+    "scale and shift of the first call",
+    "The buffers may be loaded later: compute from them in every call.",
+    edit=(
+        BODY,
+        """        if not hasattr(self, "known"):
+            scale = self.weight / (self.running_var + self.eps).sqrt()
+            self.known = scale, self.bias - self.running_mean * scale
+        scale, shift = self.known
+        shape = (-1, *[1] * (x.ndim - 2))
+        return x * scale.reshape(shape) + shift.reshape(shape)""",
     ),
 )
 ex.mistake(
