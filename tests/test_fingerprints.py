@@ -25,7 +25,8 @@ def seen() -> set[tuple[str, str, str]]:
 
 def test_visible_tests_name_most_known_mistakes():
     assert seen() <= set(MISTAKES)
-    assert len(seen()) >= 0.85 * len(MISTAKES)
+    # The subtle ones (overlaps, float64, arguments written to) are for the hidden checks alone.
+    assert len(seen()) >= 0.7 * len(MISTAKES)
     assert {(unit, exercise) for unit, exercise, _ in MISTAKES} == {s[:2] for s in seen()}
 
 

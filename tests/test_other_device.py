@@ -1,6 +1,7 @@
 """Notebooks compute on whatever `course.device()` says: all of each runs on a device of its own."""
 
 import contextlib
+import importlib
 import io
 from pathlib import Path
 
@@ -57,9 +58,8 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         compare, "_plain_tensor", lambda x: x.detach().cpu() if isinstance(x, Far) else plain(x)
     )
-    monkeypatch.setattr(
-        "torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", "meta"]
-    )
+    optimizer = importlib.import_module("torch.optim.optimizer")  # torch.optim hides its name
+    monkeypatch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: ["cpu", "meta"])
 
 
 @pytest.mark.usefixtures("readable")

@@ -263,7 +263,8 @@ expect(var, [1.25], "batch_norm_train: running variance, momentum ¼")
 y = batch_norm_eval(torch.tensor([[7.0]]), 3 * one, 5 * one, 4 * one, 6 * one, eps=3.0)
 expect(y, [[8.0]], "batch_norm_eval: one row")  # 3 · (7 - 4) / sqrt(6 + 3) + 5
 try:
-    raised = str(batch_norm_train(x[:1], one, zero, zero, one))
+    batch_norm_train(x[:1], one, zero, zero, one)
+    raised = "nothing"
 except ValueError:
     raised = "ValueError"
 expect(raised, "ValueError", "batch_norm_train: a batch of one")
@@ -1086,7 +1087,8 @@ expect(y[0, 2:], [[-1, 1], [-1, 1]], "group_norm: second group of two")
 y = instance_norm(x, torch.tensor([1.0, 2, 3, 4]), torch.tensor([0.0, 0, 0, 5]), eps=0.0)
 expect(y, [[[-1, 1], [-2, 2], [-3, 3], [1, 9]]], "instance_norm: gamma and beta by channel")
 try:
-    raised = str(group_norm(x, 3, one, zero))
+    group_norm(x, 3, one, zero)
+    raised = "nothing"
 except ValueError:
     raised = "ValueError"
 expect(raised, "ValueError", "group_norm: three groups of four channels")
