@@ -7,6 +7,7 @@ compares every row of every table.
 
 import contextlib
 import os
+import signal
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -299,9 +300,19 @@ _COMMENTS = (
 )
 
 
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """nbgrader runs alembic as a process, which would answer Ctrl-C too, with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _open(url: str) -> Engine:
     """nbgrader's Gradebook makes the tables or finds them; a stamp that is missing is added."""
-    with api.Gradebook(url) as gradebook:
+    with _ctrl_c_waits(), api.Gradebook(url) as gradebook:
         if "alembic_version" not in inspect(gradebook.engine).get_table_names():
             # The process that made the tables was killed; `nbgrader db upgrade` needs the stamp.
             stamp = {"version": api.get_alembic_version()}

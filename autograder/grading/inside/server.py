@@ -64,7 +64,10 @@ def main(fd: int, confined: bool) -> None:
     children: Children = Confined() if confined else Unconfined()
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
-    server.sendall(b"ready\n")
+    try:
+        server.sendall(b"ready\n")
+    except BrokenPipeError:
+        return  # whoever started it has been killed meanwhile
     alive: set[int] = set()
     try:
         while True:
