@@ -191,6 +191,70 @@ def test_an_interrupted_cell_keeps_its_outputs_and_its_process(server):
         assert not failed and outputs[0]["text"] == "after\n"
 
 
+OWN = """
+class Layer:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def backward(self, grad):
+        return grad @ self.weight
+
+    def step(self, grad):
+        return self.backward(grad)
+
+layer = Layer(weight)
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        OWN,
+        OWN + "def f(grad):\n    return layer.backward(grad)",
+        OWN + "def f(grad):\n    mine: Layer = Layer(grad)\n    return mine.backward(grad)",
+        OWN + "class Net(Layer):\n    def backward(me, g):\n        return me.backward(g)",
+        OWN + "def f(grad):\n    mine, losses = Layer(grad), []\n    return mine.backward(grad)",
+        OWN + "Layer(weight).backward(grad)",
+        "class Rule:\n    @staticmethod\n    def backward(x):\n        return 2 * x\n"
+        "    @classmethod\n    def f(cls, x):\n        return cls.backward(x)\nRule.backward(3)",
+    ],
+)
+def test_methods_of_ones_own_may_have_a_forbidden_name(source):
+    assert used_names(source, ["backward"]) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        OWN + "loss.backward()",
+        OWN + "layer = loss\nlayer.backward()",
+        OWN + "Layer.backward(loss)",
+        OWN + "def f(layer):\n    layer.backward()",
+        OWN + "for layer in losses:\n    layer.backward()",
+        OWN + "Layer = torch.sum\nlayer.backward()",
+        OWN.replace("layer = Layer", "layer = torch.sum") + "layer.backward()",
+        OWN.replace("    def backward", "    @staticmethod\n    def backward").replace(
+            "(self, grad):\n        return grad @ self.weight", "(x):\n        x.backward()"
+        ),
+        OWN.replace("    def step", "    @torch.compile\n    def step"),
+        OWN.replace("    def step", "    @classmethod\n    def step"),
+        OWN + "layer, other = loss, Layer(weight)\nlayer.backward()",
+        OWN + "Layer = torch.sum\nLayer(weight).backward()",
+        OWN.replace("return grad @", "grad.backward()\n        return grad @"),
+        OWN.replace("return self.backward", "self = grad\n        return self.backward"),
+        OWN.replace("def backward", "def forward"),
+        OWN + "class Leaf(torch.Tensor):\n    def f(self):\n        self.backward()",
+        OWN + "class Leaf(Tensor):\n    def backward(self):\n        super().backward()",
+        OWN + "with torch.enable_grad() as layer:\n    layer.backward()",
+        OWN + "try:\n    pass\nexcept E as layer:\n    layer.backward()",
+        OWN + "from x import loss as layer\nlayer.backward()",
+        OWN + "match loss:\n    case layer:\n        layer.backward()",
+    ],
+)
+def test_a_class_of_ones_own_hides_no_forbidden_name(source):
+    assert used_names(source, ["backward"]) == ["backward"]
+
+
 def test_forbidden_names_are_found_in_the_syntax_tree():
     forbids = ["softmax", "torch.relu", "aten::x"]
     assert used_names("import torch\ntorch.softmax(x, 0)", forbids) == ["softmax"]

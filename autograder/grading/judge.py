@@ -18,6 +18,7 @@ from autograder.contract import (
     recording,
 )
 from autograder.grading.forkserver import ChildGone, Raised, TimedOut
+from autograder.grading.own_methods import own_methods
 
 CHECK_LIMIT = 10.0  # seconds that one call into the student's code may take
 STOPPED = "not run: the check before it stopped the program"
@@ -113,6 +114,8 @@ def run_check(check: Check, student: Student, connection: Connection) -> tuple[R
             check.run(student)
         except Raised as error:
             record.entries.append(("raised", error.kind, 0.0, 0.0))
+            if error.kind == "RuntimeError":  # torch's, for anything: the words tell them apart
+                record.entries.append(("in words", str(error), 0.0, 0.0))
             record.fail(f"your code raised {error}")
         except TimedOut:
             stopped = "stopped: it did not finish in time"
@@ -143,8 +146,9 @@ def used_names(source: str, forbids: Sequence[str]) -> list[str]:
     """Which of the forbidden identifiers the syntax tree uses.
 
     `softmax` is found in `F.softmax(x)`, `x.softmax(1)`, `from torch import softmax` and
-    `getattr(torch, "soft" + "max")`; `torch.relu` only where it is written so. Where operators
-    (`aten::relu`) are forbidden, what hides them from the watch is forbidden too.
+    `getattr(torch, "soft" + "max")`; `torch.relu` only where it is written so. A method of a class
+    that the source defines is no such use, see `own_methods`. Where operators (`aten::relu`) are
+    forbidden, what hides them from the watch is forbidden too.
 
     Raises:
         SyntaxError: an identifier is forbidden and the source cannot be searched for it.
@@ -161,8 +165,9 @@ def used_names(source: str, forbids: Sequence[str]) -> list[str]:
         raise error if isinstance(error, SyntaxError) else SyntaxError(str(error)) from None
     longest = 1 + max(name.count(".") for name in [*names, ""])
     used: set[str] = set()
+    own = own_methods(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute) and id(node) not in own:
             used.update((node.attr, _dotted(node, longest)))
         elif isinstance(node, ast.ImportFrom):
             used.update(alias.name for alias in node.names)

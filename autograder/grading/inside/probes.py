@@ -4,7 +4,7 @@ A check sends one with `student.run(probes.call, "relu", x)`. Its first argument
 student's namespace: `student.NAME` is the object that the student defined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,12 +22,17 @@ def arguments_after(student: Any, name: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def raises(student: Any, name: str, *args: Any, **kwargs: Any) -> str | None:
-    """Name of the exception type that the call raises, None if it returns."""
+    """Which of Python's own exceptions the call raises, None if it returns; see `kind_of`."""
     try:
         getattr(student, name)(*args, **kwargs)
     except Exception as error:
-        return type(error).__name__
+        return kind_of(error)
     return None
+
+
+def kind_of(error: BaseException) -> str:
+    """Name of the built-in exception that an error is: a class derived from ValueError is one."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
 
 
 def module(
@@ -45,9 +50,39 @@ def module(
     stub names, equal results mean an equal module, whatever its inside looks like.
     """
     made = getattr(student, name)(*args, **kwargs)
-    if state is not None:
-        made.load_state_dict(state)
-    return forward_backward(made, inputs, training)
+    if state is None:
+        return forward_backward(made, inputs, training)
+    load(made, state)
+    found = forward_backward(made, inputs, training)
+    return found | {
+        "buffers": {n: b for n, b in _all_names(made, "buffers").items() if n in state},
+        "gradients of the parameters": {
+            n: p.grad for n, p in _all_names(made, "parameters").items() if n in state
+        },
+    }
+
+
+def load(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load the state_dict of an oracle into a student's module.
+
+    A layer may have a second name, as in `self.net = nn.Sequential(self.conv1, ...)`, and a module
+    may keep buffers that the oracle lacks; but every parameter has to have a value from the state.
+
+    Raises:
+        RuntimeError: a name of the state is missing, a shape differs, or a parameter is left over.
+    """
+    own = _all_names(module, "parameters")
+    loaded = {id(own[name]) for name in own if name in state}
+    left = [name for name, parameter in own.items() if id(parameter) not in loaded]
+    missing = [name for name in state if name not in module.state_dict()]
+    if left or missing:
+        raise RuntimeError(f"parameters that are missing: {missing}; not asked for: {left}")
+    module.load_state_dict(state, strict=False)
+
+
+def _all_names(module: torch.nn.Module, kind: str) -> dict[str, Any]:
+    """All parameters or buffers of a module, each under all its names."""
+    return dict(getattr(module, f"named_{kind}")(remove_duplicate=False))
 
 
 def forward_backward(
