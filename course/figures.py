@@ -26,16 +26,20 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def style() -> None:
     """Set matplotlib's defaults: small, crisp figures; colour and line style together.
 
-    While notebooks are graded the margins are fixed: constrained layout draws each figure twice.
+    While notebooks are graded margins and titles have fixed places: to look for the best ones takes
+    longer than to draw.
     """
+    graded = profile() == "grade"
     matplotlib.rcParams.update(
         {
             "figure.figsize": (5.0, 3.0),
             "figure.dpi": 90,
             "savefig.dpi": 180,
-            "figure.constrained_layout.use": profile() != "grade",
+            "figure.constrained_layout.use": not graded,
             "figure.subplot.bottom": 0.18,
             "figure.subplot.left": 0.14,
+            "figure.subplot.wspace": 0.35,
+            "axes.titley": 1.0 if graded else None,
             "font.size": 9,
             "axes.titlesize": 10,
             "axes.spines.top": False,
@@ -82,7 +86,8 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure of the given size in inches; pyplot knows it."""
     import matplotlib.pyplot as plt
 
-    return plt.figure(FigureClass=Picture, figsize=(width, height), layout="constrained")
+    layout = "none" if profile() == "grade" else "constrained"  # as in `style`
+    return plt.figure(FigureClass=Picture, figsize=(width, height), layout=layout)
 
 
 def figure_of(ax: Axes) -> Figure:

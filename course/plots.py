@@ -35,6 +35,8 @@ __all__ = [
     "style",
 ]
 
+CELL = 0.75  # inches of an image in a grid
+
 
 def _array(values: Any) -> np.ndarray:
     if isinstance(values, Tensor):
@@ -142,26 +144,51 @@ def images(
         The figure.
 
     Raises:
-        ValueError: another shape, or not as many titles as images.
+        ValueError: another shape, no images, or not as many titles as images.
     """
     values = _as_images(_array(x))
+    if not len(values):
+        raise ValueError("there are no images to draw")
     if titles is not None and len(titles) != len(values):
         raise ValueError(f"{len(titles)} titles for {len(values)} images")
     columns = max(1, min(columns, len(values)))
     rows = math.ceil(len(values) / columns)
-    height = 0.75 + (0.2 if titles is not None else 0)
-    figure = new_figure(0.75 * columns, height * rows + (0.25 if title else 0))
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    for ax in axes:
-        ax.axis("off")
+    # One pair of axes for all, in inches: a pair for each image takes eight times as long.
+    names = [] if titles is None else [str(name) for name in titles]
+    lines = max((name.count("\n") + 1 for name in names), default=0)
+    height = CELL + (0.06 + 0.14 * lines if lines else 0)
+    top = 0.25 if title else 0.0
+    figure = new_figure(CELL * columns, height * rows + top)
+    figure.set_layout_engine("none")
+    ax = figure.add_axes((0, 0, 1, rows * height / (rows * height + top)), frameon=False)
+    low, high = float(values.min()), float(values.max())
     for number, image in enumerate(values):
-        axes[number].imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        if titles is not None:
-            axes[number].set_title(str(titles[number]), fontsize=8, pad=2)
+        row, column = divmod(number, columns)
+        left, right, bottom, upper = _place(image, CELL * column, height * (row + 1))
+        ax.imshow(
+            image,
+            cmap="gray",
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+            extent=(left, right, bottom, upper),
+        )
+        if names:
+            middle = (left + right) / 2
+            ax.text(middle, upper - 0.03, names[number], fontsize=8, ha="center", va="bottom")
+    ax.set(xlim=(0, CELL * columns), ylim=(height * rows, 0))
+    ax.axis("off")
     if title:
         figure.suptitle(title, fontsize="medium")
     return figure
+
+
+def _place(image: np.ndarray, left: float, bottom: float) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of an image in the middle of its cell; the axis points down."""
+    scale = 0.92 * CELL / max(image.shape[:2])
+    height, width = scale * image.shape[0], scale * image.shape[1]
+    across, up = (CELL - width) / 2, (CELL - height) / 2
+    return left + across, left + across + width, bottom - up, bottom - up - height
 
 
 def _as_images(x: np.ndarray) -> np.ndarray:

@@ -83,15 +83,34 @@ def test_curves_of_nothing():
 def test_images(shape):
     count = shape[0]
     figure = plots.images(torch.rand(shape), titles=range(count), columns=4, title="some")
-    assert [ax.get_title() for ax in figure.axes[:count]] == [str(n) for n in range(count)]
-    assert all(ax.images for ax in figure.axes[:count])
-    assert not any(ax.axison for ax in figure.axes)
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.texts] == [str(n) for n in range(count)]
+    assert len(ax.images) == count
+    assert not ax.axison
     drawn(figure)
+
+
+def test_images_stand_side_by_side_in_their_shape_with_their_titles_above():
+    figure = plots.images(torch.rand(5, 8, 4), titles=["a", "b\nc", "d", "e", "f"], columns=3)
+    drawn(figure)
+    (ax,) = figure.axes
+    boxes = [image.get_window_extent() for image in ax.images]
+    words = [text.get_window_extent() for text in ax.texts]
+    inside = figure.bbox
+    for box, word in zip(boxes, words, strict=True):
+        assert box.height == pytest.approx(2 * box.width)
+        assert word.y0 >= box.y1
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 and word.y1 <= inside.y1 + 1
+        assert (word.x0 + word.x1) / 2 == pytest.approx((box.x0 + box.x1) / 2, abs=1)
+    assert boxes[0].x1 < boxes[1].x0 and boxes[1].x1 < boxes[2].x0
+    assert boxes[3].x0 == pytest.approx(boxes[0].x0)
+    assert max(word.y1 for word in words[3:]) < boxes[0].y0
 
 
 def test_images_keep_one_scale_and_are_not_transposed():
     x = torch.arange(12.0).view(2, 2, 3)
-    first, second = (ax.images[0] for ax in plots.images(x).axes)
+    first, second = plots.images(x).axes[0].images
     assert first.get_clim() == second.get_clim() == (0, 11)
     assert np.array_equal(np.asarray(second.get_array()), x[1])
 
@@ -101,6 +120,8 @@ def test_images_refuse():
         plots.images(torch.rand(3, 7))
     with pytest.raises(ValueError, match="1 titles for 2 images"):
         plots.images(torch.rand(2, 4), titles=["a"])
+    with pytest.raises(ValueError, match="no images"):
+        plots.images(torch.rand(0, 4))
 
 
 @pytest.mark.parametrize(

@@ -683,7 +683,7 @@ def scores(grid: Tensor) -> Tensor:
     return torch.tensor([score(network, point).data for point in (scale * grid).tolist()])
 
 
-resolution = {"grade": 10}.get(course.profile(), 50)
+resolution = {"grade": 6}.get(course.profile(), 50)
 plots.boundary(scores, spiral_x, spiral_y, ax=right_side, resolution=resolution)
 right_side.set_title("What the network says where")
 plt.show()

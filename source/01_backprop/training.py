@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course import expect
+from course import expect, plots
 from course.data import digits
 from course.training import History, fit
 
@@ -1412,19 +1412,17 @@ def nearest_mean() -> float:
 
 
 def show_examples(params: list[Tensor]):
-    """Above: digits read with the most confidence. Below: the mistakes."""
+    """Ten digits read with the most confidence, and the ten mistakes made with the most."""
     _, _, (x, y) = standardized_digits()
     confidence, guess = forward(params, x).softmax(1).max(1)
     order = confidence.argsort(descending=True)
-    right, wrong = order[guess[order] == y[order]][:10], order[guess[order] != y[order]][:10]
-    _, axes = plt.subplots(2, 10, figsize=(9, 2.3))
-    for ax in axes.flat:
-        ax.axis("off")
-    for row, chosen in zip(axes, [right, wrong], strict=True):
-        for ax, i in zip(row, chosen.tolist(), strict=False):
-            ax.imshow(digits().test_x[i].reshape(8, 8), cmap="gray_r")
-            ax.set_title(f"{guess[i]} (is {y[i]})\n{confidence[i]:.0%}", fontsize=8)
-    plt.show()
+    hit = guess[order] == y[order]
+    for title, rows in {"right": order[hit][:10], "wrong": order[~hit][:10]}.items():
+        names = [f"{guess[i]} (is {y[i]})" for i in rows]
+        if names:  # a network may make no mistake
+            shown = digits().test_x[rows.cpu()]
+            plots.images(shown, names, columns=10, title=f"{title}, and most sure of it")
+            plt.show()
 
 
 # %%
