@@ -321,6 +321,7 @@ def histograms(
     low, high = np.quantile(every, [0.001, 0.999]) if every.size else (0.0, 1.0)
     low, high = (low - 0.5, high + 0.5) if high - low < 1e-12 else (low, high)
     figure = new_figure(max(3.0, 1.35 * len(layers)), 1.9 + (0.25 if title else 0))
+    figure.set_layout_engine("constrained")  # fixed margins would cut two lines of a title off
     axes = figure.subplots(1, len(layers), squeeze=False, sharex=True, sharey=True)[0]
     for ax, (name, values) in zip(axes, finite.items(), strict=True):
         weights = np.full(values.shape, 1 / max(1, arrays[name].size))

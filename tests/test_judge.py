@@ -1,16 +1,19 @@
 """The judge against a student's process: right, wrong, forbidden, endless and dying programs."""
 
 import time
+import types
 
 import pytest
 import torch
+from torch import nn
 
 from autograder import contract
-from autograder.contract import Exercise, expect, require
+from autograder.contract import Exercise, expect, probes, require
 from autograder.diagnosis import Diagnostician
 from autograder.grading.candidate import judge_source
 from autograder.grading.forkserver import ChildGone, ForkServer, Raised, TimedOut
 from autograder.grading.judge import used_names
+from course.compare import difference
 
 REFERENCE = '''"""A toy."""
 
@@ -285,3 +288,58 @@ def test_a_contract_that_contradicts_itself_is_refused(half):
     half.mistake("no such text", "", edit=("sigmoid", "x"))
     with pytest.raises(ValueError, match="0 times"):
         _ = half.mistakes
+
+
+class Twice(nn.Module):
+    """A layer with two names, and a buffer that the oracle lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        self.first, self.second = self.net
+        self.register_buffer("more", torch.zeros(1))
+
+    def forward(self, x):
+        return self.net(x) + self.more
+
+
+class Oracle(nn.Module):
+    """The same layers under the names that were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def test_second_names_and_more_buffers_do_no_harm():
+    oracle, student, x = Oracle(), types.SimpleNamespace(Net=Twice), torch.randn(4, 2)
+    state = {key: value.clone() for key, value in oracle.state_dict().items()}
+    got = probes.module(student, "Net", [], {}, [x], state)
+    want = probes.forward_backward(oracle, [x])
+    assert difference(got, want, rtol=1e-5, atol=1e-6) is None
+
+
+def test_parameters_that_were_not_asked_for_or_are_missing_are_named():
+    student = types.SimpleNamespace(Net=Twice)
+    state = Oracle().state_dict()
+    bias = state.pop("first.bias")
+    with pytest.raises(RuntimeError, match=r"not asked for: \['net.0.bias', 'first.bias'\]"):
+        probes.module(student, "Net", [], {}, [torch.randn(4, 2)], state)
+    state |= {"first.bias": bias, "third.bias": bias}
+    with pytest.raises(RuntimeError, match=r"missing: \['third.bias'\]"):
+        probes.module(student, "Net", [], {}, [torch.randn(4, 2)], state)
+
+
+def test_an_exception_derived_from_a_builtin_one_is_that_one():
+    class TooFew(ValueError):
+        pass
+
+    def f(error):
+        raise error
+
+    student = types.SimpleNamespace(f=f)
+    assert probes.raises(student, "f", TooFew()) == "ValueError"
+    assert probes.raises(student, "f", KeyError()) == "KeyError"
