@@ -102,7 +102,7 @@ def census(net: nn.Module) -> dict[str, int]:
     """Count the parameters of a network by the kind of layer that holds them.
 
     Args:
-        net: any module; not modified, and never called.
+        net: any module; not modified (mode, gradients, what is trained), and never called.
 
     Returns:
         {"conv": int, "linear": int, "other": int, "total": int}.
@@ -492,7 +492,8 @@ def auxiliary_loss(
 
     Args:
         logits: (B, K).
-        heads: logits (B, K) of the heads, any number of them, also none.
+        heads: logits (B, K) of the heads, any number of them, also none; a list or a tuple, not
+            modified.
         labels: (B,) int64.
         weight: factor of each head's loss.
 
@@ -1041,7 +1042,7 @@ DEPTH, WIDTH, EPOCHS, GOAL = (56, 8, 12, 0.95) if FULL else (8, 4, 1, 0.0)
 def nearest_mean() -> Tensor:
     """Logits of the baseline: less the distance to each class's mean training image."""
     data = digit_images()
-    (x, y), test = (tuple(part for part in data["train"])), data["test"][0].flatten(1)
+    (x, y), test = data["train"], data["test"][0].flatten(1)
     means = torch.stack([x[y == digit].flatten(1).mean(dim=0) for digit in range(10)])
     return -torch.cdist(test, means)
 

@@ -148,7 +148,8 @@ def crop(
 
     Args:
         image: (..., H, W); not modified.
-        boxes: (n, 4) floating point x1, y1, x2, y2, each with an area above 0; not modified.
+        boxes: (n, 4) floating point x1, y1, x2, y2, each with an area above 0; they may stick out
+            of the image; not modified.
         masks: (n, H, W) bool; not modified.
         labels: (n,); not modified.
         window: top, left, height h, width w, inside the image.
@@ -235,7 +236,7 @@ def source_points(matrices: Tensor, height: int, width: int) -> Tensor:
     """Points of the old images that the pixels of the new ones come from.
 
     Args:
-        matrices: (B, 3, 3) floating point, old to new.
+        matrices: (B, 3, 3) floating point, old to new; not modified.
         height: h of the new images.
         width: w of the new images.
 
@@ -273,7 +274,7 @@ def sample_nearest(images: Tensor, points: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W), any dtype, bool included; not modified.
-        points: (B, h, w, 2) floating point x, y.
+        points: (B, h, w, 2) floating point x, y; not modified.
 
     Returns:
         (B, C, h, w) of the images' dtype.
@@ -314,8 +315,8 @@ def warp_boxes(boxes: Tensor, matrix: Tensor, height: int, width: int) -> Tensor
     """Smallest boxes around the warped corners, clipped to the image.
 
     Args:
-        boxes: (n, 4) float32 x1, y1, x2, y2; n may be 0; not modified.
-        matrix: (3, 3) float32, old to new, last row (0, 0, 1); not modified.
+        boxes: (n, 4) float32 x1, y1, x2, y2, anywhere; n may be 0; not modified.
+        matrix: (3, 3) float32, old to new, last row (0, 0, 1), may mirror; not modified.
         height: H of the new image.
         width: W of the new image.
 
@@ -362,8 +363,8 @@ def brightness(images: Tensor, factor: float) -> Tensor:
     """Scale all values and clamp to [0, 1].
 
     Args:
-        images: (..., 3, H, W) floating point in [0, 1], channels red, green, blue: one image or a
-            batch; not modified.
+        images: (..., 3, H, W) floating point in [0, 1], channels red, green, blue: one image, or
+            several along any number of leading axes; not modified.
         factor: at least 0; 1 changes nothing.
 
     Returns:
@@ -410,7 +411,7 @@ def cutout(images: Tensor, centres: Tensor, size: int) -> Tensor:
 
     Args:
         images: (B, C, H, W); not modified.
-        centres: (B, 2) int64, row and column of each hole's centre, inside the image.
+        centres: (B, 2) int64, row and column of each hole's centre, inside the image; not modified.
         size: side s of the square, at least 1.
 
     Returns:
@@ -461,11 +462,11 @@ def mixing_weights(count: int, alpha: float) -> Tensor:
     """Weights drawn from Beta(alpha, alpha), one for each row.
 
     Args:
-        count: B, how many.
+        count: B, how many, at least 1.
         alpha: above 0.
 
     Returns:
-        (B,) float32 in [0, 1], independent.
+        (B,) float32 in [0, 1], independent, others on each call.
     """
     return torch.distributions.Beta(alpha, alpha).sample((count,))
 
@@ -482,7 +483,7 @@ def mixup(
         weights: (B,) of each row itself; the partner has the rest.
 
     Returns:
-        Mixed images and targets, shapes as given.
+        Mixed images and targets, shapes as given, dtypes as given or float64.
     """
     w = weights[:, None, None, None]
     mixed = w * images + (1 - w) * images[partner]
@@ -498,8 +499,8 @@ def cutmix_boxes(weights: Tensor, centres: Tensor, height: int, width: int) -> T
     """Rectangles that hold about the share 1 - weight of an image, clipped to it.
 
     Args:
-        weights: (B,) float32 in [0, 1].
-        centres: (B, 2) int64, row and column of each centre, inside the image.
+        weights: (B,) float32 in [0, 1]; not modified.
+        centres: (B, 2) int64, row and column of each centre, inside the image; not modified.
         height: H.
         width: W.
 
@@ -525,7 +526,7 @@ def cutmix(
         boxes: (B, 4) int64 x1, y1, x2, y2 inside the image; a box may be empty.
 
     Returns:
-        Mixed images and targets, shapes as given.
+        Mixed images and targets, shapes as given, dtypes as given or float64.
     """
     _, _, height, width = images.shape
     x1, y1, x2, y2 = boxes.unbind(dim=1)
@@ -565,8 +566,9 @@ class Pipeline(nn.Module):
     """Augment while training, normalise always.
 
     Args:
-        train_images: (N, C, H, W) float32, what the statistics are computed from.
-        augmentations: functions of images (B, C, H, W) and a generator that return images.
+        train_images: (N, C, H, W) float32, what the statistics are computed from; not modified.
+        augmentations: functions of images (B, C, H, W), the whole batch, and a generator that
+            return images; the sequence is not modified.
         generator: handed to the augmentations.
 
     Attributes:
@@ -647,12 +649,12 @@ def smote(rows: Tensor, count: int, k: int, generator: torch.Generator) -> Tenso
 
     Args:
         rows: (n, D) floating point, all of one class; not modified.
-        count: how many new rows.
+        count: how many new rows, at least 1.
         k: number of neighbours to choose from, 1 <= k < n.
         generator: on the CPU, as the rows; the only source of randomness.
 
     Returns:
-        (count, D), in any order.
+        (count, D), in any order, dtype of the rows or float64.
     """
     neighbours = torch.cdist(rows, rows).argsort()[:, 1:]  # the nearest is the row itself
     base = torch.randint(0, len(rows), (count,), generator=generator)

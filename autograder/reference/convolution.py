@@ -76,7 +76,7 @@ def output_size(
 def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     """Padding (before, after) of one axis with which there are ceil(size / stride) windows.
 
-    Args are those of `output_size`.
+    Args are those of `output_size`, without its `padding`.
 
     Returns:
         Two ints >= 0; if their sum is odd, the second is the larger one.
@@ -122,7 +122,7 @@ def conv2d_naive(
     Args:
         x: (B, C, H, W) floating point; not modified.
         weight: (C', C / groups, k_h, k_w) of the same dtype.
-        bias: (C',), or None for no bias.
+        bias: (C',) of the same dtype, or None for no bias.
         stride, padding, dilation: for both axes; the padding is of zeros.
         groups: divides C and C'.
 
@@ -191,7 +191,7 @@ def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Args:
         x: (B, C, H, W) floating point; not modified.
         weight: (C', C) of the same dtype.
-        bias: (C',), or None for no bias.
+        bias: (C',) of the same dtype, or None for no bias.
 
     Returns:
         (B, C', H, W) of the dtype of `x`.
@@ -208,7 +208,8 @@ def principal_channels(x: Tensor) -> tuple[Tensor, Tensor]:
         x: (B, C, H, W) floating point, B H W > C; not modified.
 
     Returns:
-        The mean (C,) and the directions (C, C): orthonormal rows, largest variance first.
+        The mean (C,) and the directions (C, C): orthonormal rows, largest variance first; both of
+        the dtype of `x`.
     """
     pixels = x.transpose(0, 1).flatten(1)  # (C, B H W)
     mean = pixels.mean(dim=1)

@@ -49,8 +49,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Share of the predictions that equal their labels.
 
     Args:
-        predicted: (B,) int64 classes, B >= 1.
-        labels: (B,) int64 classes.
+        predicted: (B,) int64 classes, numbered from 0 without a limit, B >= 1; not modified.
+        labels: (B,) int64 classes; not modified.
 
     Returns:
         A number from 0 to 1 (a float or a tensor without dimensions).
@@ -130,7 +130,7 @@ def cross_validate(
         score: called as score(train_rows, valid_rows, candidate); returns a number, an int or a
             float of any sign, larger is better.
         splits: F >= 2 pairs (train_rows, valid_rows), as from `k_fold`.
-        candidates: C values of a hyper-parameter, in any order.
+        candidates: C different values of a hyper-parameter, in any order.
 
     Returns:
         The candidate with the largest mean (the first of several, not rounded), the means (C,)
@@ -190,7 +190,7 @@ def precision_recall_f1(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def macro_f1(confusion: Tensor) -> float:
-    """Mean of the F1 of all K classes, a number."""
+    """Mean of the F1 of all K classes, a number; `confusion` is not modified."""
     return precision_recall_f1(confusion)[2].mean().item()
 
 
@@ -357,14 +357,14 @@ def sgd_epoch(
         bias: (K,) of the same dtype; not modified.
         x: (N, D) of the same dtype, all rows; not modified.
         labels: (N,) int64 classes of all rows; not modified.
-        order: (n,) int64 row numbers, n >= 1, in the order of visiting; not modified.
+        order: (n,) int64 row numbers, n >= 1, none twice, in the order of visiting; not modified.
         batch_size: rows of a step, at least 1; the last batch may be smaller.
         lr: learning rate.
         strength: lambda of the L2 penalty.
 
     Returns:
-        The new weight (K, D), the new bias (K,) and the list of the batches' J, each before its
-        step.
+        The new weight (K, D) and the new bias (K,), in their own dtype, and the list of the
+        batches' J, each before its step.
     """
     losses = []
     for rows in order.split(batch_size):

@@ -125,7 +125,7 @@ def normalize_backward(grad: Tensor, x: Tensor, dims: tuple[int, ...], eps: floa
     """Gradient by the input of `normalize`.
 
     Args:
-        grad: gradient by the output, shape of x; not modified.
+        grad: gradient by the output, shape and dtype of x; not modified.
         x: the input that `normalize` was given, floating point; not modified.
         dims: as given to `normalize`.
         eps: as given to `normalize`.
@@ -317,7 +317,8 @@ def fold_batch_norm(
     """Weight and bias of a layer that does what a layer and its batch normalisation do.
 
     Args:
-        weight: (C_out, ...) of a convolution with any groups, or of a linear layer; not modified.
+        weight: (C_out, C_in / groups, h, w) of a convolution with any groups, or (C_out, C_in) of
+            a linear layer; not modified.
         bias: (C_out,), or None for a layer without; not modified.
         gamma: (C_out,) scale of the normalisation, and so on as in `batch_norm_eval`.
         beta: (C_out,) shift.

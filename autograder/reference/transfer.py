@@ -92,7 +92,7 @@ def few_shot_split(labels: Tensor, n: int, generator: torch.Generator) -> tuple[
     """Draw n rows of each class; the others are for measuring.
 
     Args:
-        labels: (N,) int64 classes, any numbers; not modified.
+        labels: (N,) int64 classes, any numbers, negative ones too; not modified.
         n: rows of each class, n >= 1.
         generator: a generator on the CPU; the only source of randomness.
 
@@ -127,7 +127,7 @@ def select(model: nn.Module, *parts: str) -> dict[str, nn.Parameter]:
         Parameters by their names in `model.named_parameters()`, in its order, each once.
 
     Raises:
-        ValueError: the net has no part of that name.
+        ValueError: the net has no module and no parameter of that name.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     names = dict(model.named_parameters(remove_duplicate=False))
@@ -314,11 +314,14 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C), (B, C, T) or (B, C, H, W); the same shape and dtype."""
+        """Normalise (B, C), (B, C, T) or (B, C, H, W).
+
+        The result has the shape and the dtype of `x`, also where the buffers have another dtype.
+        """
         scale = self.weight / (self.running_var + self.eps).sqrt()
         shift = self.bias - self.running_mean * scale
         shape = (-1, *[1] * (x.ndim - 2))
-        return x * scale.reshape(shape) + shift.reshape(shape)
+        return (x * scale.reshape(shape) + shift.reshape(shape)).to(x.dtype)
 
 
 def freeze_batch_norm(model: nn.Module) -> list[str]:
@@ -409,7 +412,7 @@ def thaw(
         model: any net; all its parameters are in `blocks`.
         optimizer: holds some of the net's parameters, maybe none that is open; changed in place.
         blocks: M names from the input to the output.
-        opened: those that are open.
+        opened: those that are open, at least one; any of them, not only the last.
         lr, decay, weight_decay: as for `param_groups`.
 
     Returns:
@@ -441,10 +444,10 @@ def finetune_epoch(
     """One pass over the batches; closed blocks are in evaluation mode.
 
     Args:
-        model: maps inputs (B, ...) to logits (B, K); changed in place.
+        model: maps inputs (B, ...) to logits (B, K) of any size, ±1000 too; changed in place.
         optimizer: already holds what is to be trained.
         blocks: names of modules, from the input to the output.
-        opened: those of them that train.
+        opened: those of them that train, at least one.
         pairs: at least one batch (inputs (B, ...), int64 labels (B,)); can be read only once.
 
     Returns:

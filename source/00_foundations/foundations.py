@@ -14,8 +14,9 @@
 #
 # *How it works.* An exercise is one cell to fill in, followed by a cell of visible tests with
 # numbers small enough for paper. The hidden checks ask for what the text and the docstrings
-# state, nothing else. The cells between exercises are given: run them, look, read on.
-# scikit-learn, which has much of this ready, may not be used in an answer.
+# state, nothing else; and what a function has returned stays as it is when it is called again.
+# The cells between exercises are given: run them, look, read on. scikit-learn, which has much of
+# this ready, may not be used in an answer.
 
 # %% setup=true
 import course
@@ -122,8 +123,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Share of the predictions that equal their labels.
 
     Args:
-        predicted: (B,) int64 classes, B >= 1.
-        labels: (B,) int64 classes.
+        predicted: (B,) int64 classes, numbered from 0 without a limit, B >= 1; not modified.
+        labels: (B,) int64 classes; not modified.
 
     Returns:
         A number from 0 to 1 (a float or a tensor without dimensions).
@@ -162,7 +163,8 @@ expect(accuracy(torch.tensor([4]), torch.tensor([4])), 1.0, "accuracy: 1 of 1")
 #
 # * Entries are never negative. For float32 rows with features far from zero (up to
 #   $\pm10^4$, another offset for each feature, with deviations about 1) relative errors up to
-#   $10^{-3}$ and absolute errors up to $10^{-3}$ do not count.
+#   $10^{-3}$ and absolute errors up to $10^{-3}$ do not count. For float64 rows of ordinary size
+#   errors up to $10^{-9}$ do not count.
 # * No intermediate tensor holds more than $2\,(MN + MD + ND)$ numbers.
 # * No Python loop over rows or features: at most 50 tensor operations, however large $M$, $N$ and
 #   $D$ are.
@@ -350,7 +352,7 @@ def cross_validate(
         score: called as score(train_rows, valid_rows, candidate); returns a number, an int or a
             float of any sign, larger is better.
         splits: F >= 2 pairs (train_rows, valid_rows), as from `k_fold`.
-        candidates: C values of a hyper-parameter, in any order.
+        candidates: C different values of a hyper-parameter, in any order.
 
     Returns:
         The candidate with the largest mean (the first of several, not rounded), the means (C,)
@@ -509,7 +511,7 @@ def precision_recall_f1(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def macro_f1(confusion: Tensor) -> float:
-    """Mean of the F1 of all K classes, a number."""
+    """Mean of the F1 of all K classes, a number; `confusion` is not modified."""
     ### BEGIN SOLUTION
     return precision_recall_f1(confusion)[2].mean().item()
     ### END SOLUTION
@@ -618,7 +620,8 @@ expect(top_k_accuracy(scores, torch.tensor([0, 2]), 2), 0.0, "top_k_accuracy: la
 # Both work along the **last** dimension of a tensor with one or more dimensions, keep shape and
 # dtype, and are finite and right for $|z| \le 10^4$ (probabilities may round to 0). Near $10^4$
 # float32 numbers are $10^{-3}$ apart: for float32 logits of that size, errors up to $10^{-3}$ of a
-# logarithm and relative errors up to $10^{-3}$ of a probability do not count.
+# logarithm and relative errors up to $10^{-3}$ of a probability do not count. Ordinary float64
+# logits are worth float64 arithmetic: relative errors up to $10^{-9}$ do not count.
 #
 # What a library has ready may not be called, neither as function nor as method: `softmax`,
 # `softmin`, `log_softmax`, `logsumexp`, `logaddexp`, `logcumsumexp`, `cross_entropy`, `nll_loss`,
@@ -684,7 +687,8 @@ expect(softmax(torch.zeros(2, 1, 4)), torch.full((2, 1, 4), 0.25), "softmax: thr
 # Return the loss, the **mean** over the batch as above, and its gradient by the logits,
 # $\partial L/\partial z_{ic} = \frac1B\,(p_{ic} - [c = y_i])$. Both are finite and right for
 # $|z| \le 10^4$: use your `log_softmax`, not the logarithm of your `softmax`. For float32 logits
-# near $10^4$, errors up to $10^{-3}$ of loss and gradient do not count.
+# near $10^4$, errors up to $10^{-3}$ of loss and gradient do not count. For ordinary float64
+# logits relative errors up to $10^{-4}$ of the loss and $10^{-9}$ of the gradient do not count.
 #
 # The gradient is written by hand: `autograd`, `backward`, `requires_grad`, `requires_grad_` and
 # `torch.func` may not be used, nor what the exercise before forbids. (`F.one_hot` may.)
@@ -981,14 +985,15 @@ print(f"loss at the start {float(start):.6f}, ln 10 = {math.log(10):.6f}")
 # $$W \leftarrow W - \eta\,\frac{\partial J}{\partial W}, \qquad
 # \mathbf b \leftarrow \mathbf b - \eta\,\frac{\partial J}{\partial \mathbf b} .$$
 #
-# `order` holds the row numbers of this epoch in the order in which they are visited (it need not
-# hold all rows). Consecutive pieces of `batch_size` of them are the batches; if the last piece is
-# shorter, it is used all the same, as a smaller batch with its own mean. Each batch gives one
-# step, with both gradients taken at the *same* weights and biases, and the next batch sees the
+# `order` holds the row numbers of this epoch in the order in which they are visited (none twice,
+# and not necessarily all). Consecutive pieces of `batch_size` of them are the batches; if the last
+# piece is shorter, it is used all the same, as a smaller batch with its own mean. Each batch gives
+# one step, with both gradients taken at the *same* weights and biases, and the next batch sees the
 # new ones. The list returned holds each batch's $J$ (penalty included) *before* its step, as
 # numbers. The arguments stay as they are: the caller may still need the old weights.
 #
-# `torch.optim` and autograd may not be used.
+# `torch.optim` (`SGD`), `autograd`, `backward` and `torch.func` may not be used, nor what the
+# exercise on softmax forbids.
 
 
 # %% exercise="sgd_epoch"
@@ -1009,14 +1014,14 @@ def sgd_epoch(
         bias: (K,) of the same dtype; not modified.
         x: (N, D) of the same dtype, all rows; not modified.
         labels: (N,) int64 classes of all rows; not modified.
-        order: (n,) int64 row numbers, n >= 1, in the order of visiting; not modified.
+        order: (n,) int64 row numbers, n >= 1, none twice, in the order of visiting; not modified.
         batch_size: rows of a step, at least 1; the last batch may be smaller.
         lr: learning rate.
         strength: lambda of the L2 penalty.
 
     Returns:
-        The new weight (K, D), the new bias (K,) and the list of the batches' J, each before its
-        step.
+        The new weight (K, D) and the new bias (K,), in their own dtype, and the list of the
+        batches' J, each before its step.
     """
     ### BEGIN SOLUTION
     losses = []
@@ -1029,7 +1034,7 @@ def sgd_epoch(
 
 
 # %% test="sgd_epoch"
-# One feature, two classes. Row 1 alone: G = [½, -½], x = 2. Then rows 0 and 2 would follow.
+# One feature, two classes. `order` holds row 1 alone: G = [½, -½], x = 2.
 one_x, one_y = torch.tensor([[1.0], [2.0], [-1.0]]), torch.tensor([0, 1, 0])
 w0, b0 = torch.zeros(2, 1), torch.zeros(2)
 w1, b1, losses = sgd_epoch(w0, b0, one_x, one_y, torch.tensor([1]), 2, lr=0.5)

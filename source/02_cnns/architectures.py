@@ -15,7 +15,9 @@
 # of `torch.nn` may be used freely unless an exercise says otherwise. What carries parameters has a
 # **name** that the exercise gives, mostly that of torchvision: with equal names, weights trained by
 # others fit into your network. The hidden checks load weights by these names and compare outputs,
-# gradients and running statistics. Cells between exercises are given: run them, look, read on.
+# gradients and running statistics. A layer may have a second name, for instance because it also
+# stands in an `nn.Sequential`. A module may be called many times, with batches of any size: no call
+# depends on those before it. Cells between exercises are given: run them, look, read on.
 
 # %% setup=true
 import course
@@ -155,7 +157,7 @@ plt.show()
 # after another: more data (AlexNet), small filters (VGG), several filters side by side (GoogLeNet),
 # shortcuts (ResNet), all shortcuts at once (DenseNet), and a rule for growing (EfficientNet). In
 # each part you write the block; given cells stack your blocks into the published network; and the
-# number of its parameters, which is known to the last digit, tells whether it is right.
+# number of its parameters, mostly known to the last digit, tells whether it is right.
 #
 # **Notation.** Images are tensors $(B, C, H, W)$: batch, channels, height, width. $k$ is the side
 # of a kernel. "3 × 3, 64" is a convolution with 64 filters of 3 × 3.
@@ -174,8 +176,8 @@ plt.show()
 #
 # * `"conv"`: held by an `nn.Conv2d`, weight and bias; `"linear"`: by an `nn.Linear`; subclasses
 #   included (the `out_proj` in `nn.MultiheadAttention` is one); `"other"`: by any other module,
-#   such as `nn.BatchNorm2d` or a module with an `nn.Parameter` of its own; `"total"`: the sum of
-#   the three.
+#   such as `nn.BatchNorm2d`, `nn.Conv1d`, or a module with an `nn.Parameter` of its own;
+#   `"total"`: the sum of the three.
 # * Frozen parameters (`requires_grad=False`) count. Buffers, such as the running mean of a batch
 #   normalisation, do not.
 # * A parameter that two layers share counts once, for the layer that `net.modules()` yields first.
@@ -186,7 +188,7 @@ def census(net: nn.Module) -> dict[str, int]:
     """Count the parameters of a network by the kind of layer that holds them.
 
     Args:
-        net: any module; not modified, and never called.
+        net: any module; not modified (mode, gradients, what is trained), and never called.
 
     Returns:
         {"conv": int, "linear": int, "other": int, "total": int}.
@@ -744,7 +746,8 @@ class ConvBNReLU(nn.Module):
 #
 # `branch1` is a unit, each of the others an `nn.Sequential` of its two parts.
 # A *unit* is made by `conv_block(in_channels, out_channels, kernel_size=..., padding=...)`, one of
-# the two classes above; each of the six units is a convolution and its ReLU. In the fourth branch
+# the two classes above (for 1 × 1 the padding may be left out); each of the six units is a
+# convolution and its ReLU. In the fourth branch
 # the pooling comes **first**: pooling cannot change the number of channels, the 1 × 1 after it can.
 # `large` is odd: 5 in the paper, 3 in torchvision, where it began as a slip and stayed because
 # trained weights depended on it. Parameters are called `branch1.conv.weight`,
@@ -871,7 +874,8 @@ def auxiliary_loss(
 
     Args:
         logits: (B, K).
-        heads: logits (B, K) of the heads, any number of them, also none.
+        heads: logits (B, K) of the heads, any number of them, also none; a list or a tuple, not
+            modified.
         labels: (B,) int64.
         weight: factor of each head's loss.
 
@@ -990,7 +994,8 @@ if FULL:
 # the channels. What is the identity then? The paper compares options:
 #
 # * **A**, `kind="pad"`: take every `stride`-th pixel of $\mathbf x$ in both directions, starting
-#   with the first, and append channels of zeros *behind* the others. No parameters.
+#   with the first, and append channels of zeros *behind* the others. No parameters (buffers are
+#   allowed).
 # * **B**, `kind="projection"`: a convolution of 1 × 1 with that stride and no bias, then batch
 #   normalisation.
 #
@@ -999,8 +1004,10 @@ if FULL:
 # the channels are equal, it is the identity with either kind and has no parameters. A projection is
 # an `nn.Sequential` of the `nn.Conv2d` and the `nn.BatchNorm2d`, so that its parameters are called
 # `0.weight`, `1.weight` and `1.bias`. For `"pad"` `out_channels` is never smaller than
-# `in_channels`, and the zeros have to be on the device of $\mathbf x$, `meta` included. You will
-# need a module of your own for it; write it into the same cell, above or inside the function.
+# `in_channels`; the zeros have the dtype of $\mathbf x$, float16 for instance, and lie on its
+# device, `meta` included, also where the module was made on another one and moved by `.to(...)`.
+# You will need a module of your own for it; write it into the same cell, above or inside the
+# function.
 
 
 # %% exercise="shortcut"
@@ -1310,7 +1317,8 @@ if FULL:
 # ### Exercise {number} · Dense block and transition ({points} points, about 20 min)
 #
 # **A dense layer** gives `growth` new channels (the paper's $k$). Normalisation and ReLU come
-# *before* each convolution; a 1 × 1 reduces to $4k$ channels first. No convolution has a bias:
+# *before* each convolution; a 1 × 1 brings the input to $4k$ channels first, a reduction where it
+# has more. No convolution has a bias:
 #
 # | name | layer |
 # |---|---|
@@ -1468,8 +1476,8 @@ if FULL:
 # with bias, $C$ → `squeezed`; SiLU; `fc2`, a 1 × 1 convolution with bias, `squeezed` → $C$;
 # sigmoid; the result multiplies the input, channel by channel.
 #
-# **`MBConv`** has one attribute with parameters, `block`, an `nn.Sequential` of these parts in this
-# order, where $e$ = `expand * in_channels`:
+# **`MBConv`** holds its parameters in `block`, an `nn.Sequential` of these parts in this order,
+# where $e$ = `expand * in_channels`:
 #
 # 1. *expansion*, left out if `expand` is 1: `nn.Sequential` of a 1 × 1 convolution from
 #    `in_channels` to $e$, batch normalisation, `nn.SiLU`;
@@ -1574,8 +1582,9 @@ expect(block(torch.ones(1, 4, 1, 2))[0, 0], [[-4.0, -4.0]], "MBConv: input added
 # Tan and Le found on a small network that all three together are best, in fixed proportions: depth
 # by $1.2^\phi$, width by $1.1^\phi$, image size by $1.15^\phi$. Multiply-adds grow with depth,
 # with the *square* of the width and the square of the image size, and
-# $1.2 \cdot 1.1^2 \cdot 1.15^2 = 1.92$: about twice for each step of $\phi$. In practice B1 to B3
-# have factors near these powers, and channels and repeats have to be whole numbers:
+# $1.2 \cdot 1.1^2 \cdot 1.15^2 = 1.92$: about twice for each step of $\phi$. B1, B2 and B3 have
+# factors near these powers for $\phi = 0.5$, 1 and 2, and channels and repeats have to be whole
+# numbers:
 #
 # * `round_filters(channels, width)`: $v$ = `channels * width` is rounded to the nearest multiple of
 #   8, upwards if two are equally near, and never below 8. If the result is less than
@@ -1746,12 +1755,15 @@ def family(names: tuple[str, ...]) -> dict[str, tuple[dict[str, int], int]]:
 
 
 NAMES = tuple(VARIANTS) if FULL else ("lenet5", "alexnet", "resnet18")
-family(NAMES)
+counted = family(NAMES)  # kept: the next figure asks for it again
 
 # %% [markdown]
-# But for the ungrouped AlexNet, which is this notebook's own, every number in the first column is
-# published, and yours agree with it to the last digit. A single forgotten bias would show. Two of
-# them side by side say what has happened in seven years:
+# Where torchvision has the same network (AlexNet of 2014, VGG A, B, D and E, `googlenet`, ResNet-18
+# to 152, DenseNet and EfficientNet) your count is its count, to the last digit: a single forgotten
+# bias would show. The papers round: 60 million for AlexNet, 134 million for VGG C, 0.27 to 1.7
+# million for the ResNets on CIFAR-10, and for GoogLeNet a number for each block. Today's LeNet-5
+# and the ungrouped AlexNet are in no paper. Two of the columns against each other say what has
+# happened in seven years:
 
 
 # %%
@@ -1829,7 +1841,7 @@ draw_pair(with_and_without(DEPTH, EPOCHS))
 def nearest_mean() -> Tensor:
     """Logits of the baseline: less the distance to each class's mean training image."""
     data = digit_images()
-    (x, y), test = (tuple(part for part in data["train"])), data["test"][0].flatten(1)
+    (x, y), test = data["train"], data["test"][0].flatten(1)
     means = torch.stack([x[y == digit].flatten(1).mean(dim=0) for digit in range(10)])
     return -torch.cdist(test, means)
 

@@ -14,7 +14,8 @@
 #
 # *How it works.* An exercise is one cell to fill in, followed by a cell of visible tests with
 # numbers small enough for paper. The hidden checks ask for what the text and the docstrings
-# state, nothing else. The cells between exercises are given: run them, look, read on.
+# state, nothing else. A result stays as it is when the function is called again. The cells
+# between exercises are given: run them, look, read on.
 
 # %% setup=true
 import course
@@ -194,7 +195,7 @@ for size, padding in [(224, 0), (227, 0), (224, 2)]:
 def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     """Padding (before, after) of one axis with which there are ceil(size / stride) windows.
 
-    Args are those of `output_size`.
+    Args are those of `output_size`, without its `padding`.
 
     Returns:
         Two ints >= 0; if their sum is odd, the second is the larger one.
@@ -281,7 +282,8 @@ expect(pad(sample, 2, 1, 0, 3), F.pad(sample, (2, 1, 0, 3)), "pad: beside the li
 #
 # Throughout this notebook the library's convolutions may not be called: no `conv1d`, `conv2d`,
 # `conv3d`, `conv_transpose2d` or the like as attributes, no `Conv2d`, no `F.unfold`, `F.fold`,
-# `Unfold`, `Fold` (im2col and col2im), no `scipy`. The method `x.unfold(dim, size, step)` may.
+# `Unfold`, `Fold` (im2col and col2im), no `scipy`. The method `x.unfold(dim, size, step)` may, and
+# from here on `F.pad` too.
 
 
 # %% exercise="conv2d_naive"
@@ -299,7 +301,7 @@ def conv2d_naive(
     Args:
         x: (B, C, H, W) floating point; not modified.
         weight: (C', C / groups, k_h, k_w) of the same dtype.
-        bias: (C',), or None for no bias.
+        bias: (C',) of the same dtype, or None for no bias.
         stride, padding, dilation: for both axes; the padding is of zeros.
         groups: divides C and C'.
 
@@ -480,7 +482,8 @@ for name, (parameters, macs) in {**rows, "the next 3 x 3, 64 to 64": later}.item
 # %% [markdown] heading="conv1x1"
 # ### Exercise {number} · One by one, and principal channels ({points} points, about 15 min)
 #
-# **`conv1x1`**: the formula above, for weights of shape $(C', C)$, without any loop over pixels.
+# **`conv1x1`**: the formula above, for weights of shape $(C', C)$, without any loop over pixels
+# (and so without `conv2d_naive`): the number of tensor operations may not depend on $H$ or $W$.
 #
 # **`principal_channels`** takes all $N = B\,H\,W$ pixels of a batch as vectors $\mathbf z_n$ of
 # $C$ channels. With their mean $\boldsymbol\mu$, the covariance is the $C \times C$ matrix
@@ -502,7 +505,7 @@ def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Args:
         x: (B, C, H, W) floating point; not modified.
         weight: (C', C) of the same dtype.
-        bias: (C',), or None for no bias.
+        bias: (C',) of the same dtype, or None for no bias.
 
     Returns:
         (B, C', H, W) of the dtype of `x`.
@@ -521,7 +524,8 @@ def principal_channels(x: Tensor) -> tuple[Tensor, Tensor]:
         x: (B, C, H, W) floating point, B H W > C; not modified.
 
     Returns:
-        The mean (C,) and the directions (C, C): orthonormal rows, largest variance first.
+        The mean (C,) and the directions (C, C): orthonormal rows, largest variance first; both of
+        the dtype of `x`.
     """
     ### BEGIN SOLUTION
     pixels = x.transpose(0, 1).flatten(1)  # (C, B H W)
@@ -611,7 +615,8 @@ print("first direction (red, green, blue):", [round(v, 2) for v in directions[0]
 #
 # Rows and columns of $M$ are numbered as in the library. Loop over the taps, not over the windows:
 # each of the two may take at most $20 + 20\,k_h k_w$ tensor operations, whatever the sizes are.
-# At least one window fits. Forbidden is what exercise 3 forbids.
+# (Whatever torch carries out counts; an index such as `m[:, :, u, v]` counts once for each axis
+# that it cuts, here twice.) At least one window fits. Forbidden is what exercise 3 forbids.
 
 
 # %% exercise="unfold"
@@ -696,7 +701,8 @@ expect(fold(torch.ones(1, 4, 4), (2, 2), (2, 2), 2, 1), [[[[1] * 2] * 2]], "fold
 
 # %% [markdown]
 # The test of a transpose is the equation itself, with random numbers on both sides. It finds any
-# pixel that goes to a wrong place, and it needs no other implementation to compare with.
+# pixel that the two treat differently, without another implementation to compare with. What both
+# have wrong alike it does not find (rows in another order, say); the last two lines do.
 
 # %%
 generator = torch.Generator().manual_seed(0)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Normalisation and regularisation
 #
-# **Unit 03, one notebook, eleven exercises.** Allow three hours; the experiments run on the CPU,
+# **Unit 03, one notebook, eleven exercises.** Allow four hours; the experiments run on the CPU,
 # in about a minute on two cores.
 #
 # *Afterwards you can* write batch, layer, instance and group normalisation with their gradients,
@@ -359,7 +359,7 @@ def normalize_backward(grad: Tensor, x: Tensor, dims: tuple[int, ...], eps: floa
     """Gradient by the input of `normalize`.
 
     Args:
-        grad: gradient by the output, shape of x; not modified.
+        grad: gradient by the output, shape and dtype of x; not modified.
         x: the input that `normalize` was given, floating point; not modified.
         dims: as given to `normalize`.
         eps: as given to `normalize`.
@@ -467,9 +467,10 @@ for rows in [2, 3, 4, 16]:
 
 # %% [markdown]
 # Of two rows, one is above the mean and one below, by the same amount: the outputs are $\pm1$
-# *whatever the rows hold*, and the gradient is zero (up to $\epsilon$). Two directions are
-# always taken out, and two numbers have only two. With three rows one direction in three is left.
-# The last column is the other fact worth keeping: the gradient of a batch sums to zero.
+# *whatever the rows hold* (unless they are nearly equal), and the gradient is zero (up to
+# $\epsilon$). Two directions are always taken out, and two numbers have only two. With three rows
+# one direction in three is left. The last column is the other fact worth keeping: the gradient of a
+# batch sums to zero.
 # %% [markdown]
 # ## 4. Batch normalisation as a module
 #
@@ -511,7 +512,8 @@ class Normalize(torch.autograd.Function):
 #   parameter.
 # * In training mode (`self.training`) normalise with the batch, and update the running statistics
 #   by the rules of `batch_norm_train`, with $m$ in place of $N$. If a channel has only one
-#   number ($m = 1$), raise `ValueError`; one image of more than one pixel is fine.
+#   number ($m = 1$), raise `ValueError` and leave the running statistics as they were; one image
+#   of more than one pixel is fine.
 # * In evaluation mode use the running statistics and do not change them. `self.training` alone
 #   decides: parameters that are frozen and calls under `torch.no_grad()` make no difference.
 # * The gradient flows to `x`, `weight` and `bias` in both modes, and not into the running
@@ -777,7 +779,8 @@ def fold_batch_norm(
     """Weight and bias of a layer that does what a layer and its batch normalisation do.
 
     Args:
-        weight: (C_out, ...) of a convolution with any groups, or of a linear layer; not modified.
+        weight: (C_out, C_in / groups, h, w) of a convolution with any groups, or (C_out, C_in) of
+            a linear layer; not modified.
         bias: (C_out,), or None for a layer without; not modified.
         gamma: (C_out,) scale of the normalisation, and so on as in `batch_norm_eval`.
         beta: (C_out,) shift.
@@ -1035,8 +1038,9 @@ for a in [1.0, 1000.0, 0.01, -1.0, -50.0, 0.001]:
 # $(N, C)$, without pixels, they are the same.)
 #
 # `x` has shape $(N, C, \dots)$ with no, one or more dimensions after the channels (for
-# `instance_norm` one or more). Use `Normalize.apply`, or any arithmetic that autograd can follow:
-# the gradient has to reach `x`, `gamma` and `beta`.
+# `instance_norm` one or more). A group of a single number gives $\hat x = 0$ by the formula, so
+# $\beta$ is left; torch raises an error there. Use `Normalize.apply`, or any arithmetic that
+# autograd can follow: the gradient has to reach `x`, `gamma` and `beta`.
 
 
 # %% exercise="group_norm"
@@ -1153,7 +1157,7 @@ for name, (yours, torchs) in beside_torch().items():
 #   Outside $[0, 1]$: `ValueError` (of `dropout` and `direct_dropout`).
 # * All random numbers come from `generator` (on the device of `x`): the same seed gives the same
 #   mask, and every further call with the same generator another one. With `None` torch's global
-#   generator is used, which else stays as it was. The order of the draws is yours: the checks
+#   generator is used, which otherwise stays as it was. The order of the draws is yours: the checks
 #   look at frequencies.
 # * `F.dropout`, `nn.Dropout` and their like may not be used.
 
@@ -1440,10 +1444,11 @@ print(f"on validation images {accuracy(net, data.valid_x, data.valid_y):.1%}")
 # ```
 #
 # Return two such groups, first with decay, second without. The rule: parameters with **two or more
-# dimensions** (weights of linear layers, convolutions, embeddings) decay, those with fewer do not.
-# Each parameter stands in one of the groups exactly once, even if two layers share it. (Shared is
-# the same object; two parameters with equal values are two.) Parameters that are frozen
-# (`requires_grad` is False) stand in neither. The groups may be empty, their order inside is free.
+# dimensions** (weights of linear layers, convolutions, embeddings) decay, those with fewer do not,
+# whatever their layer or name. Each parameter stands in one of the groups exactly once, even if two
+# layers share it. (Shared is the same object; two parameters with equal values are two.) Parameters
+# that are frozen (`requires_grad` is False) stand in neither. The groups may be empty, their order
+# inside is free.
 
 
 # %% exercise="parameter_groups"
@@ -1487,7 +1492,7 @@ expect([decayed["weight_decay"], others["weight_decay"]], [0.1, 0.0], "parameter
 #
 # * An epoch is *better* if its value is smaller than the best one so far by more than `min_delta`:
 #   value < best − min_delta. Before the first better epoch the best is $\infty$, so any finite
-#   value is better then. NaN never is, nor $\infty$.
+#   value is better then. NaN never is, nor $+\infty$.
 # * `update` returns True when the last `patience` epochs ($\ge 1$) were not better, so with
 #   `patience=2` at the second of two such epochs in a row. Any better epoch starts the count anew.
 #   The rule stays the same if `update` is called again after a True.
@@ -1899,7 +1904,7 @@ if len(wrong):
 #
 # Change one thing at a time and predict the result before you run it. Suggestions:
 #
-# * `batch_size=4`, then 2: which normaliser minds, and why does none of the others?
+# * `batch_size=4`, then 2: which normaliser minds, and why do the others not?
 # * `depth=30` without normalisation, with any rate you like; then with `BatchNorm`.
 # * `rate=3.0` with `"layer"`; then put the normalisation *before* the linear layer.
 # * `lambda: BatchNorm(64, momentum=0.001)`: the training loss is fine, the accuracy is not. Why?

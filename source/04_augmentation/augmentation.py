@@ -132,7 +132,7 @@ two_reports(EPOCHS)
 # **down** from 0 to $H$. The pixel in row $i$ and column $j$ covers $[j, j+1) \times [i, i+1)$, so
 # its centre is $(j + 0.5,\ i + 0.5)$. A box is $(x_1, y_1, x_2, y_2)$ with $x_1 \le x_2$,
 # $y_1 \le y_2$; a box around the one pixel $(0, 0)$ is $(0, 0, 1, 1)$ and its area is 1.
-# Tensors that a function is given are never modified.
+# Tensors that a function is given are never modified, also where its docstring does not repeat it.
 
 # %% [markdown]
 # ## 1. What an image carries with it
@@ -288,7 +288,8 @@ def crop(
 
     Args:
         image: (..., H, W); not modified.
-        boxes: (n, 4) floating point x1, y1, x2, y2, each with an area above 0; not modified.
+        boxes: (n, 4) floating point x1, y1, x2, y2, each with an area above 0; they may stick out
+            of the image; not modified.
         masks: (n, H, W) bool; not modified.
         labels: (n,); not modified.
         window: top, left, height h, width w, inside the image.
@@ -472,7 +473,7 @@ def source_points(matrices: Tensor, height: int, width: int) -> Tensor:
     """Points of the old images that the pixels of the new ones come from.
 
     Args:
-        matrices: (B, 3, 3) floating point, old to new.
+        matrices: (B, 3, 3) floating point, old to new; not modified.
         height: h of the new images.
         width: w of the new images.
 
@@ -514,7 +515,7 @@ def sample_nearest(images: Tensor, points: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W), any dtype, bool included; not modified.
-        points: (B, h, w, 2) floating point x, y.
+        points: (B, h, w, 2) floating point x, y; not modified.
 
     Returns:
         (B, C, h, w) of the images' dtype.
@@ -661,8 +662,8 @@ def warp_boxes(boxes: Tensor, matrix: Tensor, height: int, width: int) -> Tensor
     """Smallest boxes around the warped corners, clipped to the image.
 
     Args:
-        boxes: (n, 4) float32 x1, y1, x2, y2; n may be 0; not modified.
-        matrix: (3, 3) float32, old to new, last row (0, 0, 1); not modified.
+        boxes: (n, 4) float32 x1, y1, x2, y2, anywhere; n may be 0; not modified.
+        matrix: (3, 3) float32, old to new, last row (0, 0, 1), may mirror; not modified.
         height: H of the new image.
         width: W of the new image.
 
@@ -835,8 +836,8 @@ def brightness(images: Tensor, factor: float) -> Tensor:
     """Scale all values and clamp to [0, 1].
 
     Args:
-        images: (..., 3, H, W) floating point in [0, 1], channels red, green, blue: one image or a
-            batch; not modified.
+        images: (..., 3, H, W) floating point in [0, 1], channels red, green, blue: one image, or
+            several along any number of leading axes; not modified.
         factor: at least 0; 1 changes nothing.
 
     Returns:
@@ -913,7 +914,7 @@ def cutout(images: Tensor, centres: Tensor, size: int) -> Tensor:
 
     Args:
         images: (B, C, H, W); not modified.
-        centres: (B, 2) int64, row and column of each hole's centre, inside the image.
+        centres: (B, 2) int64, row and column of each hole's centre, inside the image; not modified.
         size: side s of the square, at least 1.
 
     Returns:
@@ -1008,11 +1009,11 @@ def mixing_weights(count: int, alpha: float) -> Tensor:
     """Weights drawn from Beta(alpha, alpha), one for each row.
 
     Args:
-        count: B, how many.
+        count: B, how many, at least 1.
         alpha: above 0.
 
     Returns:
-        (B,) float32 in [0, 1], independent.
+        (B,) float32 in [0, 1], independent, others on each call.
     """
     ### BEGIN SOLUTION
     return torch.distributions.Beta(alpha, alpha).sample((count,))
@@ -1031,7 +1032,7 @@ def mixup(
         weights: (B,) of each row itself; the partner has the rest.
 
     Returns:
-        Mixed images and targets, shapes as given.
+        Mixed images and targets, shapes as given, dtypes as given or float64.
     """
     ### BEGIN SOLUTION
     w = weights[:, None, None, None]
@@ -1054,7 +1055,8 @@ expect(weights.var(), 0.25 / 1.4, "mixing_weights: variance", rtol=0.1)  # 1 / (
 # ### Exercise {number} · CutMix ({points} points, about 20 min)
 #
 # CutMix (Yun et al. 2019) does not blend. It pastes a rectangle of the partner, of the share
-# $1 - \lambda$ of the area, into the image. From the paper, with a centre $(c_y, c_x)$, a pixel:
+# $1 - \lambda$ of the area, into the image. The paper's sides, in whole pixels, about a centre
+# $(c_y, c_x)$, a pixel:
 #
 # $$r_w = \lfloor W\sqrt{1 - \lambda}\rfloor, \qquad
 # x_1 = \max(c_x - \lfloor r_w/2\rfloor,\ 0), \qquad
@@ -1073,8 +1075,8 @@ def cutmix_boxes(weights: Tensor, centres: Tensor, height: int, width: int) -> T
     """Rectangles that hold about the share 1 - weight of an image, clipped to it.
 
     Args:
-        weights: (B,) float32 in [0, 1].
-        centres: (B, 2) int64, row and column of each centre, inside the image.
+        weights: (B,) float32 in [0, 1]; not modified.
+        centres: (B, 2) int64, row and column of each centre, inside the image; not modified.
         height: H.
         width: W.
 
@@ -1102,7 +1104,7 @@ def cutmix(
         boxes: (B, 4) int64 x1, y1, x2, y2 inside the image; a box may be empty.
 
     Returns:
-        Mixed images and targets, shapes as given.
+        Mixed images and targets, shapes as given, dtypes as given or float64.
     """
     ### BEGIN SOLUTION
     _, _, height, width = images.shape
@@ -1189,8 +1191,9 @@ class Pipeline(nn.Module):
     """Augment while training, normalise always.
 
     Args:
-        train_images: (N, C, H, W) float32, what the statistics are computed from.
-        augmentations: functions of images (B, C, H, W) and a generator that return images.
+        train_images: (N, C, H, W) float32, what the statistics are computed from; not modified.
+        augmentations: functions of images (B, C, H, W), the whole batch, and a generator that
+            return images; the sequence is not modified.
         generator: handed to the augmentations.
 
     Attributes:
@@ -1252,9 +1255,10 @@ expect(sorted(dict(pipeline.named_buffers())), ["mean", "std"], "Pipeline: names
 # takes the answer **back**, to be applied to the probabilities *before* the mean. Views are pairs
 # (there, back).
 #
-# In both, no gradient is recorded. The model is called once for each view, with the whole batch;
-# it is in the mode that the caller wants. Include the identity among the views if it shall
-# count: nothing is added here.
+# In both, no gradient is recorded, not even inside the model (`torch.no_grad()`; afterwards
+# gradients are on or off as they were). The model is called once for each view, with the whole
+# batch; it is in the mode that the caller wants, training or evaluation, and it stays there.
+# Include the identity among the views if it shall count: nothing is added here.
 
 
 # %% exercise="tta"
@@ -1345,12 +1349,12 @@ def smote(rows: Tensor, count: int, k: int, generator: torch.Generator) -> Tenso
 
     Args:
         rows: (n, D) floating point, all of one class; not modified.
-        count: how many new rows.
+        count: how many new rows, at least 1.
         k: number of neighbours to choose from, 1 <= k < n.
         generator: on the CPU, as the rows; the only source of randomness.
 
     Returns:
-        (count, D), in any order.
+        (count, D), in any order, dtype of the rows or float64.
     """
     ### BEGIN SOLUTION
     neighbours = torch.cdist(rows, rows).argsort()[:, 1:]  # the nearest is the row itself

@@ -189,7 +189,7 @@ def few_shot_split(labels: Tensor, n: int, generator: torch.Generator) -> tuple[
     """Draw n rows of each class; the others are for measuring.
 
     Args:
-        labels: (N,) int64 classes, any numbers; not modified.
+        labels: (N,) int64 classes, any numbers, negative ones too; not modified.
         n: rows of each class, n >= 1.
         generator: a generator on the CPU; the only source of randomness.
 
@@ -230,7 +230,7 @@ expect(again, support, "few_shot_split: the same seed")
 # it and the input need be differentiated at all, which saves time and memory.
 
 # %% [markdown] heading="freeze"
-# ### Exercise {number} · Freeze and thaw ({points} points, about 20 min)
+# ### Exercise {number} · Freeze and unfreeze ({points} points, about 20 min)
 #
 # Three functions on any net.
 #
@@ -243,8 +243,9 @@ expect(again, support, "few_shot_split: the same seed")
 #   the embedding (*tied* parameters): `decoder.weight is embed.weight`. `named_parameters()`
 #   lists it once, under its first name, `embed.weight`; but it is a parameter of `decoder` too, so
 #   `select(net, "decoder")` has to find it. It stands in the result under its first name;
-# * a typing error such as `"blok1"` would silently select nothing: raise `ValueError`. (A module
-#   without parameters, a ReLU say, is no error. It adds nothing.)
+# * a typing error such as `"blok1"` would silently select nothing: raise `ValueError`, and also for
+#   the name of anything that is neither module nor parameter, such as a buffer or a method. (A
+#   module without parameters, a ReLU say, is no error. It adds nothing.)
 #
 # **`freeze`** sets `requires_grad = False` for what `select` gives, and `.grad = None`, since a
 # gradient left over from before lets an optimiser move a frozen parameter once more.
@@ -265,7 +266,7 @@ def select(model: nn.Module, *parts: str) -> dict[str, nn.Parameter]:
         Parameters by their names in `model.named_parameters()`, in its order, each once.
 
     Raises:
-        ValueError: the net has no part of that name.
+        ValueError: the net has no module and no parameter of that name.
     """
     ### BEGIN SOLUTION
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -341,12 +342,13 @@ expect(unfreeze(net, "layer1.weight", "layer2"), ["layer1.weight"], "unfreeze: w
 # perhaps with another number of classes. Find the **last `nn.Linear` in the order of
 # `named_modules()`**, wherever it is nested, and put a fresh one in its place: same
 # `in_features`, $K$ outputs, a bias only if the old one had one, on the same device and of the
-# same dtype, with torch's default initialisation, trainable (also where the old one was frozen) and
-# in training mode, as a fresh module is.
+# same dtype, with torch's default initialisation (drawn anew in every call), trainable and in
+# training mode, as a fresh module is, also where the old one was frozen or in evaluation mode.
 #
 # All other modules and parameters stay the very same objects, in the mode in which they were.
 # The old layer's tensors are not written to: they may be tied to another layer, or held by
-# somebody else. The net passed is never itself a linear layer.
+# somebody else. The net passed is never itself a linear layer, and no linear layer stands at two
+# places of it.
 
 
 # %% exercise="replace_head"
@@ -488,14 +490,15 @@ print(f"that is {sum(sizes[n] for n in select(net, 'head'))} of {sum(sizes.value
 #
 # Write the function that makes this table. It has to leave no trace:
 #
-# * no gradients: the result does not require any, and no parameter's `.grad` or `requires_grad`
-#   changes;
+# * no gradients: no graph is recorded on the way (`torch.no_grad` or `torch.inference_mode`, both
+#   will do), the result does not require any, and no parameter's `.grad` or `requires_grad`
+#   changes. Whether torch records afterwards is as it was before the call;
 # * *evaluation mode* while it runs, for every module: dropout off, batch normalisation by its
 #   running statistics, which do not change. An image's features must not depend on its batch;
 # * afterwards *every module* is in the mode in which it was. Some may have been in training mode
 #   and others not, so that a single `model.train()` at the end is wrong;
-# * at most `batch_size` rows at a time (fewer are allowed), for a million images do not fit into
-#   memory at once.
+# * at most `batch_size` rows at a time (fewer are allowed, but not none), for a million images
+#   do not fit into memory at once. Every call computes anew: the weights may have changed.
 
 
 # %% exercise="features"
@@ -735,8 +738,9 @@ for name, tensor in theirs.block1.named_buffers():
 # **`freeze_batch_norm`** replaces each `nn.BatchNorm1d` and `nn.BatchNorm2d` *inside* a net, at any
 # depth, by a `FrozenBatchNorm` with that layer's numbers, `eps`, device and dtype. Every such layer
 # has running statistics and stands at one place only; one made with `affine=False` has neither
-# weight nor bias ($\gamma = 1$, $\beta = 0$). Not to be called: torch's own
-# batch normalisation and torchvision's frozen one.
+# weight nor bias ($\gamma = 1$, $\beta = 0$). The buffers require no gradient; whether they are
+# copies or the old layer's memory is free. All else, modes and `requires_grad` included, stays as
+# it is. Not to be called: torch's own batch normalisation and torchvision's frozen one.
 
 
 # %% exercise="frozen_batch_norm"
@@ -758,12 +762,15 @@ class FrozenBatchNorm(nn.Module):
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C), (B, C, T) or (B, C, H, W); the same shape and dtype."""
+        """Normalise (B, C), (B, C, T) or (B, C, H, W).
+
+        The result has the shape and the dtype of `x`, also where the buffers have another dtype.
+        """
         ### BEGIN SOLUTION
         scale = self.weight / (self.running_var + self.eps).sqrt()
         shift = self.bias - self.running_mean * scale
         shape = (-1, *[1] * (x.ndim - 2))
-        return x * scale.reshape(shape) + shift.reshape(shape)
+        return (x * scale.reshape(shape) + shift.reshape(shape)).to(x.dtype)
         ### END SOLUTION
 
 
@@ -877,14 +884,16 @@ if FULL:
 #
 # so the last one has $\eta$. Further:
 #
-# * frozen parameters are left out, and do not change the rates of the others;
+# * frozen parameters are left out, and do not change the rates of the others: each name in `blocks`
+#   counts in $M$, also that of a block without any trainable parameter;
 # * every trainable parameter stands in exactly one group, exactly once. A parameter that belongs to
 #   several blocks (tied) goes with the *first* of them in `blocks`;
 # * a trainable parameter that is in no block would silently never be trained: `ValueError`;
 # * weight decay is for matrices and kernels. Parameters with at most one dimension (biases, the
 #   weights of normalisation) have `weight_decay` 0, all others the given one.
 #
-# How many groups you make, and in which order, is free; none may be empty.
+# How many groups you make, and in which order, is free; none may be empty. Where all is frozen
+# there is none: `[]`.
 
 
 # %% exercise="param_groups"
@@ -954,9 +963,10 @@ expect(complaint, "ValueError", "param_groups: a forgotten block")
 # optimiser must *get* the newly trainable parameters: one that it does not hold is never
 # updated, whatever its `requires_grad`. Those that it does not hold yet are added, with the rates
 # and decays of `param_groups` over **all** $M$ blocks. Those that it holds stay as they are, with
-# their groups and their momenta, so do not make a new optimiser. A second call changes nothing, and
-# a call may open several blocks at once, or close some.
-# What is closed stays in the optimiser, but without gradient.
+# their groups and their momenta, so do not make a new optimiser. A second call changes nothing and
+# adds no group, not even an empty one; a call may open several blocks at once, or close some.
+# What is closed stays in the optimiser, but without gradient (`.grad = None`). Whether gradients of
+# open parameters, left over from before, are kept or dropped is free.
 
 
 # %% exercise="unfreezing"
@@ -993,7 +1003,7 @@ def thaw(
         model: any net; all its parameters are in `blocks`.
         optimizer: holds some of the net's parameters, maybe none that is open; changed in place.
         blocks: M names from the input to the output.
-        opened: those that are open.
+        opened: those that are open, at least one; any of them, not only the last.
         lr, decay, weight_decay: as for `param_groups`.
 
     Returns:
@@ -1038,8 +1048,9 @@ expect([net[0].weight.item(), net[1].weight.item()], [1.75, -2.0], "thaw: a step
 # cross-entropy of the logits, backward, one step of the optimiser. Before the first batch, the
 # modes: open blocks train, *closed blocks evaluate*, that is, their batch normalisation uses and
 # keeps its statistics and their dropout is off. A module in no block is in training mode. (So is
-# the net itself.) No matter in which modes the net comes; afterwards they stay as the epoch had
-# them. `requires_grad` is not touched: `thaw` has been called.
+# the net itself.) No module is in two blocks, but a tied parameter may be. No matter in which modes
+# the net comes; afterwards they stay as the epoch had them. `requires_grad` is not touched: `thaw`
+# has been called. What is trainable stays so, in a closed block too.
 #
 # The result is the mean of the loss over all *examples* of the epoch, each batch's taken before
 # its step. The last batch may be smaller, and counts for less.
@@ -1056,10 +1067,10 @@ def finetune_epoch(
     """One pass over the batches; closed blocks are in evaluation mode.
 
     Args:
-        model: maps inputs (B, ...) to logits (B, K); changed in place.
+        model: maps inputs (B, ...) to logits (B, K) of any size, ±1000 too; changed in place.
         optimizer: already holds what is to be trained.
         blocks: names of modules, from the input to the output.
-        opened: those of them that train.
+        opened: those of them that train, at least one.
         pairs: at least one batch (inputs (B, ...), int64 labels (B,)); can be read only once.
 
     Returns:

@@ -1,8 +1,10 @@
 """Hidden checks, known mistakes and alternatives of `02_cnns/architectures`."""
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,25 +54,72 @@ def compare(
     x: Tensor,
     *,
     training: bool = True,
+    other: Sequence[Any] | None = None,
+    dtype: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Load the oracle's state into the student's module; compare outputs, gradients, buffers."""
+    """Load the oracle's state into the student's module; compare outputs, gradients, buffers.
+
+    The module has been called before with a batch of another size, and another module has been made
+    after it, with the arguments `other` or its own.
+    """
     state = {key: value.clone() for key, value in oracle.state_dict().items()}
-    got = student.run(probes.module, name, args, kwargs, [x], state, training)
+    before = torch.randn(len(x) - 1 or 2, *x.shape[1:]).to(x.dtype)
+    last = args if other is None else other
+    got = student.run(second_call, name, args, last, kwargs, [before, x], state, training)
+    with torch.no_grad():
+        first = copy.deepcopy(oracle).train(training)(before)
     oracle.zero_grad()  # an oracle may be compared twice
     want = probes.forward_backward(oracle, [x], training)
+    want["output of the call before"] = first
     mode = "training" if training else "evaluation"
     what = f"{name}{tuple(args)}, input {tuple(x.shape)}, {mode} mode"
     # Sums over a batch may be taken in any order: gradients through a normalisation cancel.
-    expect(got, want, what, rtol=1e-3, atol=1e-4)
+    expect(got, want, what, rtol=1e-3, atol=1e-4, dtype=dtype)
+
+
+def second_call(
+    student: Any,
+    name: str,
+    args: Sequence[Any],
+    other: Sequence[Any],
+    kwargs: dict[str, Any],
+    inputs: Sequence[Tensor],
+    state: dict[str, Tensor],
+    training: bool,
+) -> dict[str, Any]:
+    """A probe: what `probes.module` gives for the second of two inputs, and the first's output.
+
+    That output is what has become of it after the second call. A module that is made last has
+    weights of zero.
+    """
+    make = getattr(student, name)
+    made, last = make(*args, **kwargs), make(*other, **kwargs)
+    probes.load(made, state)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.zero_()
+        first = made.train(training)(inputs[0])
+    again = SimpleNamespace(made=lambda: made)
+    found = probes.module(again, "made", [], {}, inputs[1:], state, training)
+    return found | {"output of the call before": first}
 
 
 def parameter_shapes(
-    student: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]
+    student: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], wanted: Sequence[str]
 ) -> dict[str, list[int]]:
-    """A probe: names and shapes in the state_dict."""
-    state = getattr(student, name)(*args, **kwargs).state_dict()
-    return {key: list(value.shape) for key, value in state.items()}
+    """A probe: names and shapes in the state_dict.
+
+    Of a parameter with several names those that are wanted count; buffers count if they are wanted.
+    """
+    made = getattr(student, name)(*args, **kwargs)
+    names: dict[int, list[str]] = {}
+    for key, parameter in made.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(key)
+    kept = [key for keys in names.values() for key in sorted(set(keys) & set(wanted)) or keys[:1]]
+    state = made.state_dict()
+    kept += [key for key in state if key in wanted and key not in kept]
+    return {key: list(state[key].shape) for key in state if key in kept}
 
 
 def shape_on_meta(student: Any, name: str, args: Sequence[Any], shape: Sequence[int]) -> list[int]:
@@ -106,7 +155,7 @@ def expect_shapes(
 ) -> None:
     """Names and shapes of parameters and buffers; the convolutions' settings help the diagnosis."""
     want = {key: list(value.shape) for key, value in oracle.state_dict().items()}
-    got = student.run(parameter_shapes, name, args, kwargs)
+    got = student.run(parameter_shapes, name, args, kwargs, list(want))
     missing, unknown = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
     message = f"{name}{tuple(args)} lacks {missing} and has {unknown} in its state_dict"
     require(not missing and not unknown, message, got=got)
@@ -139,10 +188,22 @@ class Gate(nn.Module):
         self.gate = nn.Parameter(torch.zeros(size))
         self.layer = layer
         self.register_buffer("seen", torch.zeros(50))
+        self.register_buffer("mean", torch.zeros(5, 8))
 
 
 class Filters(nn.Conv2d):
     """A subclass."""
+
+
+def census_twice(student: Any, net: nn.Module) -> list[Any]:
+    """A probe: two censuses of one network, and what has become of the network."""
+    for parameter in net.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    found = [dict(student.census(net)) for _ in range(2)]
+    modes = [layer.training for layer in net.modules()]
+    trained = [parameter.requires_grad for parameter in net.parameters()]
+    values = [[parameter, parameter.grad] for parameter in net.parameters()]
+    return [*found, modes, trained, values]
 
 
 @ex.check("a flat network", points=1)
@@ -165,9 +226,12 @@ def _(student):
     derived = nn.Sequential(Filters(2, 3, 3), nn.MultiheadAttention(4, 2))
     want = {"conv": 57, "linear": 20, "other": 60, "total": 137}
     expect(student.census(derived), want, "subclasses of nn.Conv2d and nn.Linear")
+    kin = nn.Sequential(nn.Conv1d(2, 3, 4), nn.ConvTranspose2d(2, 3, 4), nn.Conv2d(2, 3, 4))
+    want = {"conv": 99, "linear": 0, "other": 126, "total": 225}
+    expect(student.census(kin), want, "nn.Conv1d and nn.ConvTranspose2d beside nn.Conv2d")
 
 
-@ex.check("nested modules, frozen parameters, buffers", points=1)
+@ex.check("nested modules, frozen parameters, buffers, nothing is modified", points=1)
 def _(student):
     inner = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sequential(nn.Linear(4, 5), nn.BatchNorm2d(3)))
     net = Gate(nn.ModuleDict({"a": inner, "b": nn.Conv2d(2, 3, 3)}), 9)
@@ -183,6 +247,22 @@ def _(student):
         equal = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Conv2d(1, 2, 3))
     want = {"conv": 20, "linear": 40, "other": 0, "total": 60}
     expect(student.census(equal), want, "two layers of equal shape on the meta device")
+    adapted = nn.Linear(4, 5)
+    adapted.add_module("side", nn.Sequential(nn.Linear(4, 2), nn.PReLU(), nn.Conv2d(1, 2, 3)))
+    want = {"conv": 20, "linear": 35, "other": 1, "total": 56}
+    expect(student.census(adapted), want, "a linear layer with modules inside")
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm2d(3).eval(), nn.Conv2d(1, 2, 1))
+    net[2].weight.requires_grad = False
+    twice, modes, trained, values = [], [True, True, False, True], [True] * 6, []
+    trained[4] = False
+    for _ in range(2):
+        twice.append({"conv": 4, "linear": 9, "other": 6, "total": 19})
+    for parameter in net.parameters():
+        values.append([parameter.detach(), torch.full_like(parameter, 2.0)])
+    got = student.run(census_twice, net)
+    expect(got[:2], twice, "two censuses of one network")
+    expect(got[2:4], [modes, trained], "modes and requires_grad after the census")
+    expect(got[4], values, "parameters and gradients after the census")
 
 
 @ex.check("a shared parameter counts once", points=1)
@@ -193,6 +273,11 @@ def _(student):
     twins[1].weight = twins[0].weight
     want = {"conv": 22, "linear": 21, "other": 0, "total": 43}
     expect(student.census(twins), want, "two convolutions share their weights")
+    with torch.device("meta"):
+        tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    want = {"conv": 0, "linear": 24, "other": 0, "total": 24}
+    expect(student.census(tied), want, "shared weights on the meta device")
     want = {"conv": 0, "linear": 0, "other": 28, "total": 28}
     expect(student.census(nn.Sequential(embedding, head)), want, "the embedding comes first")
     want = {"conv": 0, "linear": 28, "other": 0, "total": 28}
@@ -258,6 +343,42 @@ ex.mistake(
         ),
         ("seen.add(id(parameter))", "seen.add((parameter.data_ptr(), parameter.shape))"),
     ],
+)
+ex.mistake(
+    "sharing is not seen on the meta device",
+    "On the meta device all addresses are 0: remember the parameters, for instance by `id`.",
+    edit=[
+        (
+            "if id(parameter) not in seen",
+            "if parameter.data_ptr() == 0 or parameter.data_ptr() not in seen",
+        ),
+        ("seen.add(id(parameter))", "seen.add(parameter.data_ptr())"),
+    ],
+)
+ex.mistake(
+    "remembers the parameters of the call before",
+    "A default such as `seen=set()` is made once and kept: make the set inside the function.",
+    edit=[
+        ("def census(net: nn.Module)", "def census(net: nn.Module, seen=set())"),
+        ("counts, seen =", "counts, _ ="),
+        ("if id(parameter) not in seen", "if parameter not in seen"),
+        ("seen.add(id(parameter))", "seen.add(parameter)"),
+    ],
+)
+ex.mistake(
+    "puts the network into evaluation mode",
+    "The network is not modified: leave its mode, its gradients and `requires_grad` alone.",
+    edit=("    counts, seen =", "    net.eval()\n    counts, seen ="),
+)
+ex.mistake(
+    "every kind of convolution counts",
+    "Only what an nn.Conv2d holds is `conv`: an nn.Conv1d or nn.ConvTranspose2d is `other`.",
+    edit=('nn.Conv2d: "conv"', 'nn.modules.conv._ConvNd: "conv"'),
+)
+ex.mistake(
+    "what lies inside a linear layer counts with it",
+    "A linear layer may contain modules: take what each holds itself, recurse=False.",
+    edit=("recurse=False", 'recurse=kind != "other"'),
 )
 ex.mistake(
     "subclasses count as other",
@@ -363,10 +484,17 @@ def error_by_hand(logits: Tensor, labels: Tensor, k: int) -> float:
 
 @ex.check("several k", points=1)
 def _(student):
-    for rows, classes, k in [(40, 7, 1), (40, 7, 3), (9, 12, 2), (5, 4, 4), (1, 6, 3), (30, 3, 2)]:
+    sizes = [(40, 7, 1), (40, 7, 3), (9, 12, 2), (20, 9, 7), (5, 4, 4), (1, 6, 3), (30, 3, 2)]
+    for rows, classes, k in sizes:
         logits, labels = 3 * torch.randn(rows, classes) - 5, torch.randint(0, classes, (rows,))
         got = student.top_k_error(logits, labels, k)
         expect(got, error_by_hand(logits, labels, k), f"error of {rows} rows, k = {k}")
+    logits, labels = 1000 * torch.randn(30, 9), torch.randint(0, 9, (30,))
+    for k in (3, 8):
+        got = student.top_k_error(logits, labels, k)
+        expect(got, error_by_hand(logits, labels, k), f"large logits, k = {k}")
+    logits, labels = torch.tensor([[3.0, 2, 1], [4, 5, 6]]), torch.tensor([2, 0])
+    expect(student.top_k_error(logits, labels, 3), 0.0, "k = K")
 
 
 @ex.check("five by default, nothing is modified", points=0.5)
@@ -418,6 +546,31 @@ ex.mistake(
     "The places of the largest logits are classes, their values are not.",
     edit=("topk(k).indices", "topk(k).values.round()"),
 )
+
+
+ex.mistake(
+    "softmax first",
+    "Beside a much larger logit the softmax of several classes is 0: compare the logits.",
+    edit=("logits.topk(k)", "logits.softmax(dim=1).topk(k)"),
+)
+ex.mistake(
+    "at most five",
+    "k may be as large as K.",
+    edit=("topk(k)", "topk(min(k, 5))"),
+)
+
+
+@ex.mistake(
+    "a maximum that is taken becomes the smallest logit",
+    "Then it ties with the smallest logit, which may be the label's: put -inf in its place.",
+)
+def _(logits, labels, k=5):
+    left, hit = logits.clone(), torch.zeros_like(labels, dtype=torch.bool)
+    for _ in range(k):
+        best = left.argmax(dim=1)
+        hit |= best == labels
+        left[torch.arange(len(labels)), best] = logits.min()
+    return 1 - hit.float().mean()
 
 
 @ex.alternative("counts the classes that are better")
@@ -560,6 +713,16 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "keeps the batch size of the first call",
+    "Each call may bring a batch of another size: ask `x` for it.",
+    edit=(
+        "x.flatten(1)",
+        'x.reshape(self.__dict__.setdefault("batch", len(x)), 400)',
+    ),
+)
+
+
 @ex.alternative("modules for everything")
 class LeNetOfModules(nn.Module):
     def __init__(self, num_classes: int = 10) -> None:
@@ -577,6 +740,22 @@ class LeNetOfModules(nn.Module):
         for layer in (self.fc1, self.fc2):
             x = self.act(layer(x))
         return self.fc3(x)
+
+
+@ex.alternative("all layers in one Sequential, beside their names")
+class LeNetWithSecondNames(nn.Module):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2 = nn.Linear(400, 120), nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, num_classes)
+        self.net = nn.Sequential(
+            *[self.conv1, nn.Tanh(), nn.AvgPool2d(2), self.conv2, nn.Tanh(), nn.AvgPool2d(2)],
+            *[nn.Flatten(), self.fc1, nn.Tanh(), self.fc2, nn.Tanh(), self.fc3],
+        )
+
+    def forward(self, x):
+        return self.net(x)
 
 
 @ex.alternative("padding by hand, means by slices")
@@ -634,8 +813,13 @@ def _(student):
 
 @ex.check("other sizes and constants", points=1.5)
 def _(student):
-    for size, alpha, beta, k in [(1, 0.5, 1.0, 1.0), (3, 2.0, 0.5, 3.0), (7, 0.3, 2.0, 0.5)]:
-        x = torch.randn(3, 8, 2, 5)
+    for size, alpha, beta, k in [
+        (1, 0.5, 1.0, 1.0),
+        (3, 2.0, 0.5, 3.0),
+        (7, 0.3, 2.0, 0.5),
+        (11, 0.4, 1.5, 1.0),
+    ]:
+        x = torch.randn(3, size + 5, 2, 5)
         want = normed(x, size, alpha, beta, k)
         what = f"size {size}, alpha {alpha}, beta {beta}, k {k}"
         expect(student.response_norm(x, size, alpha, beta, k), want, what)
@@ -836,6 +1020,7 @@ def _(student):
         ([[4, "M", 6, 5, "M"]], (2, 3, 9, 14)),
         ([[3, 2], 5], (1, 5, 4, 7)),
         ([["M", 4, "M"], 2], (3, 2, 11, 13)),
+        ([[4, 4, "M", 4], 4], (2, 4, 5, 6)),
     ]:
         compare(student, "vgg_layers", args, layers_by_hand(*args), torch.randn(*shape))
 
@@ -944,6 +1129,36 @@ ex.mistake(
         "[nn.Sequential(nn.Conv2d(in_channels, channels, k, padding=k // 2), nn.ReLU())]",
     ),
 )
+
+
+ex.mistake(
+    "the same network for the same list",
+    "Each call makes new layers: two networks must not share their weights.",
+    edit=[
+        ("in_channels: int = 3\n", "in_channels: int = 3, made={}\n"),
+        (
+            "return nn.Sequential(*layers)",
+            "return made.setdefault(str(configuration), nn.Sequential(*layers))",
+        ),
+    ],
+)
+
+
+@ex.mistake(
+    "equal convolutions are one module",
+    "Each entry has a convolution of its own, with weights of its own.",
+)
+def _(configuration, in_channels=3):
+    layers, made = [], {}
+    for entry in configuration:
+        if entry == "M":
+            layers.append(nn.MaxPool2d(2))
+            continue
+        channels, k = entry if isinstance(entry, tuple) else (entry, 3)
+        conv = nn.Conv2d(in_channels, channels, k, padding=k // 2)
+        layers += [made.setdefault((in_channels, channels, k), conv), nn.ReLU()]
+        in_channels = channels
+    return nn.Sequential(*layers)
 
 
 @ex.alternative("append, padding 'same', in-place ReLU")
@@ -1056,7 +1271,7 @@ def _(student):
 def torchvision_block(student: Any, widths: Sequence[int], x: Tensor, state: Any) -> Tensor:
     """A probe: the output of the block with batch normalisation and 3 x 3 in branch3."""
     block = student.Inception(*widths, conv_block=student.ConvBNReLU, large=3)
-    block.load_state_dict(state)
+    probes.load(block, state)
     with torch.no_grad():
         return block(x)
 
@@ -1232,7 +1447,10 @@ def head(channels: int, classes: int, norm: bool = False) -> nn.Sequential:
 
 
 def dropped(student: Any, x: Tensor) -> Tensor:
-    """A probe: the values that reach fc2 in training mode, 1 before dropout, each plus 2."""
+    """A probe: the values that reach fc2 in two calls in training mode, ones before dropout.
+
+    2 is added to each.
+    """
     made = student.InceptionAux(2, 1024)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -1240,7 +1458,7 @@ def dropped(student: Any, x: Tensor) -> Tensor:
         made.fc1.bias.fill_(1.0)
         made.fc2.weight.copy_(torch.eye(1024))
         made.fc2.bias.fill_(2.0)
-        return made.train()(x)
+        return torch.stack([made.train()(x), made(x)])
 
 
 def loss_gradients(
@@ -1275,12 +1493,13 @@ def _(student):
 
 @ex.check("dropout in training mode", points=1)
 def _(student):
-    got = student.run(dropped, torch.zeros(8, 2, 14, 14)) - 2
+    got, again = student.run(dropped, torch.zeros(8, 2, 14, 14)) - 2
     zeros = (got == 0).float().mean()
     require(0.65 < zeros < 0.75, "not 70 % of the values are dropped", got=round(float(zeros), 1))
     kept = got.flatten()[got.flatten() != 0]
     expect(kept, torch.full((len(kept),), 1 / 0.3), "what is kept of ones")
     require(not torch.equal(got[0], got[1]), "both rows lose the same values")
+    require(not torch.equal(got, again), "a second call loses the same values")
 
 
 @ex.check("the loss", points=1)
@@ -1293,6 +1512,10 @@ def _(student):
         got = student.auxiliary_loss(logits, heads, labels, weight=0.7)
         expect(got, total_loss(logits, heads, labels, 0.7), f"{count} heads, weight 0.7")
     logits, *heads = torch.randn(3, 7, 6)
+    same = student.unchanged("auxiliary_loss", logits, heads, labels)
+    require(same, "the logits, the heads or the labels are changed")
+    got = student.auxiliary_loss(logits, tuple(heads), labels)
+    expect(got, total_loss(logits, heads, labels, 0.3), "loss with a tuple of heads")
     leaves = [tensor.clone().requires_grad_() for tensor in (logits, *heads)]
     total_loss(leaves[0], leaves[1:], labels, 0.3).backward()
     got = student.run(loss_gradients, logits, heads, labels)
@@ -1402,6 +1625,28 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "subtracts each row's maximum in place",
+    "The heads are the caller's: do not change them.",
+    edit=(
+        "    others = sum(",
+        """    for head in heads:
+        head.data -= head.data.amax(dim=1, keepdim=True)
+    others = sum(""",
+    ),
+)
+ex.mistake(
+    "the same values are dropped in every call",
+    "Dropout draws anew in each call.",
+    edit=(
+        "return self.fc2(self.dropout(x))",
+        """if self.training and "mask" not in self.__dict__:
+            self.mask = self.dropout(torch.ones_like(x))
+        return self.fc2(x * self.mask if self.training else x)""",
+    ),
+)
+
+
 @ex.alternative("one Sequential beside the names")
 class AuxOfModules(nn.Module):
     def __init__(self, in_channels, num_classes, conv_block=None):
@@ -1458,6 +1703,12 @@ def meta_shortcut(student: Any, args: Sequence[Any], shape: Sequence[int]) -> li
     return [list(result.shape), result.device.type]
 
 
+def moved_shortcut(student: Any, args: Sequence[Any], shape: Sequence[int]) -> list[Any]:
+    """A probe: shape and device on the meta device, of a module that was made elsewhere."""
+    result = student.make_shortcut(*args).to("meta")(torch.empty(*shape, device="meta"))
+    return [list(result.shape), result.device.type]
+
+
 @ex.check("names and shapes of the parameters", points=0.5)
 def _(student):
     for args in [[3, 5, 2], [3, 5, 1, "projection"], [4, 4, 2]]:
@@ -1488,7 +1739,10 @@ def _(student):
         ((2, 4, 3), (2, 2, 8, 7)),
     ]:
         x = torch.randn(*shape)
-        compare(student, "make_shortcut", [*args, "pad"], Zeros(*args[1:]), x)
+        other = [args[0], args[1] + 1, args[2] + 1, "pad"]
+        compare(student, "make_shortcut", [*args, "pad"], Zeros(*args[1:]), x, other=other)
+    x = torch.randn(2, 3, 5, 4).half()
+    compare(student, "make_shortcut", [3, 5, 2, "pad"], Zeros(5, 2), x, dtype=True)
 
 
 @ex.check("the identity, with either kind", points=0.5)
@@ -1502,8 +1756,21 @@ def _(student):
     for kind in ("projection", "pad"):
         got = student.run(meta_shortcut, [4, 6, 2, kind], [3, 4, 9, 5])
         expect(got, [[3, 6, 5, 3], "meta"], f"shape and device, {kind}")
+        got = student.run(moved_shortcut, [4, 6, 2, kind], [3, 4, 9, 5])
+        expect(got, [[3, 6, 5, 3], "meta"], f"shape and device after .to('meta'), {kind}")
 
 
+ex.mistake(
+    "zeros in float32, whatever x is",
+    "Zeros of another dtype change the dtype of the result: make them like x.",
+    edit=(
+        """            behind = (0, 0, 0, 0, 0, out_channels - in_channels)
+            return F.pad(x[:, :, ::stride, ::stride], behind)""",
+        """            x = x[:, :, ::stride, ::stride]
+            more = (len(x), out_channels - in_channels, *x.shape[2:])
+            return torch.cat([x, torch.zeros(more, device=x.device)], dim=1)""",
+    ),
+)
 ex.mistake(
     "zeros before the channels",
     "By the convention stated the zeros come behind.",
@@ -1621,6 +1888,76 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "zeros on the device where the module was made",
+    "The module may be moved later: make the zeros in `forward`, on the device of x.",
+    edit=[
+        (
+            "    class Pad(nn.Module):\n",
+            "    here = torch.empty(0).device\n\n    class Pad(nn.Module):\n",
+        ),
+        (
+            """            behind = (0, 0, 0, 0, 0, out_channels - in_channels)
+            return F.pad(x[:, :, ::stride, ::stride], behind)
+""",
+            """            x = x[:, :, ::stride, ::stride]
+            more = (len(x), out_channels - in_channels, *x.shape[2:])
+            return torch.cat([x, torch.zeros(more, dtype=x.dtype, device=here)], dim=1)
+""",
+        ),
+    ],
+)
+ex.mistake(
+    "keeps the zeros of the first call",
+    "The next batch may be larger or smaller: make the zeros in each call.",
+    edit=(
+        """            behind = (0, 0, 0, 0, 0, out_channels - in_channels)
+            return F.pad(x[:, :, ::stride, ::stride], behind)
+""",
+        """            x = x[:, :, ::stride, ::stride]
+            if "zeros" not in self.__dict__:
+                self.zeros = x.new_zeros(len(x), out_channels - in_channels, *x.shape[2:])
+            return torch.cat([x, self.zeros], dim=1)
+""",
+    ),
+)
+ex.mistake(
+    "the numbers of the last shortcut hold for all",
+    "Keep stride and channels on `self`, not in a global name or on the class.",
+    edit=[
+        (
+            "    class Pad(nn.Module):\n",
+            "    make_shortcut.last = out_channels, stride\n\n    class Pad(nn.Module):\n",
+        ),
+        (
+            "            behind = (0,",
+            "            out_channels, stride = make_shortcut.last\n            behind = (0,",
+        ),
+    ],
+)
+
+
+@ex.alternative("a zero in a buffer, which is expanded")
+def _(in_channels, out_channels, stride, kind="projection"):
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("zero", torch.zeros(1, 1, 1, 1))
+
+        def forward(self, x):
+            x = x[:, :, ::stride, ::stride]
+            batch, channels, height, width = x.shape
+            zeros = self.zero.to(x).expand(batch, out_channels - channels, height, width)
+            return torch.cat([x, zeros], dim=1)
+
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    if kind == "pad":
+        return Padded()
+    conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+
 @ex.alternative("a tensor of zeros that is filled")
 def _(in_channels, out_channels, stride, kind="projection"):
     class Padded(nn.Module):
@@ -1703,7 +2040,7 @@ def _(student):
 def _(student):
     for args, shape in [([4, 4], (3, 4, 5, 7)), ([3, 3, 1, "pad"], (2, 3, 6, 4))]:
         oracle, x = basic(*args), torch.randn(*shape)
-        compare(student, "BasicBlock", args, oracle, x)
+        compare(student, "BasicBlock", args, oracle, x, other=[3, 5, 2, "none"])
         compare(student, "BasicBlock", args, oracle, 10 * x, training=False)
 
 
@@ -1713,6 +2050,7 @@ def _(student):
         ([3, 5, 2], (4, 3, 7, 6)),
         ([4, 2], (2, 4, 4, 5)),
         ([3, 3, 2], (4, 3, 6, 9)),
+        ([2, 3, 3], (4, 2, 8, 7)),
     ]:
         compare(student, "BasicBlock", args, basic(*args), torch.randn(*shape))
 
@@ -1725,8 +2063,13 @@ def _(student):
 
 @ex.check("a plain block", points=0.5)
 def _(student):
-    for args, shape in [([3, 3, 1, "none"], (4, 3, 5, 6)), ([2, 5, 2, "none"], (3, 2, 7, 8))]:
-        compare(student, "BasicBlock", args, basic(*args), torch.randn(*shape))
+    for args, shape in [
+        ([3, 3, 1, "none"], (4, 3, 5, 6)),
+        ([2, 5, 2, "none"], (3, 2, 7, 8)),
+        ([3, 3, 2, "none"], (3, 3, 6, 7)),
+    ]:
+        oracle, x = basic(*args), torch.randn(*shape)
+        compare(student, "BasicBlock", args, oracle, x, other=[4, 4])
 
 
 @ex.check("on the meta device, input unchanged", points=0.5)
@@ -1801,6 +2144,19 @@ BLOCK_MISTAKES = [
         ("out = F.relu(self.bn1(self.conv1(x)))", "out = self.bn1(F.relu(self.conv1(x)))"),
     ),
     (
+        "what is asked of the last block holds for all",
+        "Keep the options on `self`: what is kept on the class belongs to all blocks.",
+        ("self.plain = shortcut", "type(self).plain = shortcut"),
+    ),
+    (
+        "every stride above 1 is taken for 2",
+        "`stride` is any number: use it as it is.",
+        [
+            ("channels, 3, stride, padding=1", "channels, 3, min(stride, 2), padding=1"),
+            ("channels, stride, shortcut)", "channels, min(stride, 2), shortcut)"),
+        ],
+    ),
+    (
         "the first normalisation is not used",
         "Each convolution is followed by its normalisation.",
         ("F.relu(self.bn1(self.conv1(x)))", "F.relu(self.conv1(x))"),
@@ -1831,6 +2187,14 @@ ex.mistake(
         ("3, stride, padding=1, bias=False", "3, stride, padding=1"),
         ("channels, channels, 3, padding=1, bias=False", "channels, channels, 3, padding=1"),
     ],
+)
+ex.mistake(
+    "a plain block of equal channels keeps the size",
+    "The first convolution has the stride, with and without a shortcut.",
+    edit=(
+        "channels, 3, stride, padding=1",
+        'channels, 3, stride if shortcut != "none" or in_channels != channels else 1, padding=1',
+    ),
 )
 ex.mistake(
     "the second normalisation is not used",
@@ -1926,7 +2290,7 @@ def _(student):
 def _(student):
     for args, shape in [([8, 2], (3, 8, 5, 7)), ([12, 3, 1, "pad"], (2, 12, 6, 4))]:
         oracle, x = narrow(*args), torch.randn(*shape)
-        compare(student, "Bottleneck", args, oracle, x)
+        compare(student, "Bottleneck", args, oracle, x, other=[3, 2, 2, "none"])
         compare(student, "Bottleneck", args, oracle, 10 * x, training=False)
 
 
@@ -1936,6 +2300,7 @@ def _(student):
         ([3, 2, 2], (4, 3, 7, 6)),
         ([4, 3], (2, 4, 4, 5)),
         ([8, 2, 2], (4, 8, 6, 9)),
+        ([3, 2, 3], (4, 3, 8, 7)),
     ]:
         compare(student, "Bottleneck", args, narrow(*args), torch.randn(*shape))
 
@@ -2090,6 +2455,7 @@ def _(student):
     for name, args, oracle in [
         ("DenseLayer", [5, 3], densenet._DenseLayer(5, 3, 4, 0.0)),
         ("DenseBlock", [3, 5, 2], densenet._DenseBlock(3, 5, 4, 2, 0.0)),
+        ("DenseBlock", [11, 2, 1], densenet._DenseBlock(11, 2, 4, 1, 0.0)),
         ("Transition", [6, 4], densenet._Transition(6, 4)),
     ]:
         note_settings(student, name, args)
@@ -2111,6 +2477,7 @@ def _(student):
         ([3, 4, 2], (3, 4, 5, 6)),
         ([1, 3, 2], (4, 3, 4, 3)),
         ([4, 2, 3], (2, 2, 6, 7)),
+        ([11, 2, 1], (2, 2, 3, 4)),
     ]:
         oracle = shaken(densenet._DenseBlock(args[0], args[1], 4, args[2], 0.0))
         compare(student, "DenseBlock", args, oracle, torch.randn(*shape), training=False)
@@ -2215,6 +2582,11 @@ ex.mistake(
     edit=("in_channels + i * growth, growth", "in_channels, growth"),
 )
 ex.mistake(
+    "the layers in alphabetical order",
+    "Sorted by name, denselayer10 comes before denselayer2: keep the order of the layers.",
+    edit=("for layer in self.children():", "for _, layer in sorted(self.named_children()):"),
+)
+ex.mistake(
     "average pooling with stride 1",
     "The transition halves height and width.",
     edit=("self.conv(F.relu(self.norm(x))), 2)", "self.conv(F.relu(self.norm(x))), 2, 1)"),
@@ -2267,6 +2639,25 @@ class OnlyNew(nn.Module):
 
 
 @ex.mistake(
+    "the results of the call before are still in the list",
+    "A list that is made in `__init__` grows with every call: make it in `forward`.",
+    replaces="DenseBlock",
+)
+class NeverEmptied(nn.Module):
+    def __init__(self, layers, in_channels, growth):
+        super().__init__()
+        self.found = []
+        for i in range(layers):
+            self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth))
+
+    def forward(self, x):
+        self.found.append(x)
+        for layer in self.children():
+            self.found.append(layer(torch.cat(self.found, dim=1)))
+        return torch.cat(self.found, dim=1)
+
+
+@ex.mistake(
     "each layer sees only the layer before",
     "A layer gets the results of all layers before it.",
     replaces="DenseBlock",
@@ -2312,6 +2703,21 @@ class BlockOfList(nn.Module):
         for i in range(1, self.layers + 1):
             found.append(getattr(self, f"denselayer{i}")(torch.cat(found, 1)))
         return torch.cat(found, 1)
+
+
+@ex.alternative("layers in a ModuleList too", replaces="DenseBlock")
+class BlockOfModuleList(nn.Module):
+    def __init__(self, layers, in_channels, growth):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for i in range(layers):
+            self.layers.append(DenseLayer(in_channels + i * growth, growth))
+            setattr(self, f"denselayer{i + 1}", self.layers[i])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], dim=1)
+        return x
 
 
 @ex.alternative("the mean before the convolution", replaces="Transition")
@@ -2387,15 +2793,23 @@ def _(student):
 
 @ex.check("squeeze-and-excitation", points=1.5)
 def _(student):
-    for args, shape in [([6, 2], (3, 6, 5, 4)), ([3, 5], (1, 3, 2, 7))]:
+    for args, shape in [
+        ([6, 2], (3, 6, 5, 4)),
+        ([3, 5], (1, 3, 2, 7)),
+        ([1, 2], (3, 1, 3, 4)),
+    ]:
         compare(student, "SqueezeExcite", args, excite(*args), 3 * torch.randn(*shape) + 1)
 
 
 @ex.check("with the input added", points=1)
 def _(student):
-    for args, shape in [([4, 4], (3, 4, 6, 5)), ([5, 5, 5, 1, 2], (2, 5, 4, 7))]:
+    for args, shape in [
+        ([4, 4], (3, 4, 6, 5)),
+        ([5, 5, 5, 1, 2], (2, 5, 4, 7)),
+        ([3, 3, 7, 1, 2], (3, 3, 5, 4)),
+    ]:
         oracle, x = shaken(Inverted(*args)), torch.randn(*shape)
-        compare(student, "MBConv", args, oracle, x)
+        compare(student, "MBConv", args, oracle, x, other=[4, 6, 3, 2])
         compare(student, "MBConv", args, oracle, x, training=False)
 
 
@@ -2406,8 +2820,10 @@ def _(student):
         ([3, 3, 3, 2, 4], (4, 3, 7, 6)),
         ([4, 5, 5, 2, 3], (3, 4, 8, 9)),
         ([4, 4, 3, 2], (3, 4, 1, 1)),
+        ([3, 4, 1, 1, 2], (3, 3, 4, 5)),
     ]:
-        compare(student, "MBConv", args, shaken(Inverted(*args)), torch.randn(*shape))
+        oracle, x = shaken(Inverted(*args)), torch.randn(*shape)
+        compare(student, "MBConv", args, oracle, x, other=[4, 4])
 
 
 @ex.check("without expansion", points=0.5)
@@ -2577,6 +2993,34 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "padding right for kernels of 3 and 5 only",
+    "The padding is kernel // 2: 0 for a kernel of 1, 3 for one of 7.",
+    edit=("stride, kernel // 2, groups", "stride, 1 if kernel < 5 else 2, groups"),
+)
+ex.mistake(
+    "the last block decides who adds the input",
+    "Keep it on `self`: what is kept on the class belongs to all blocks.",
+    edit=("self.residual = ", "MBConv.residual = "),
+)
+ex.mistake(
+    "a single channel is squeezed away",
+    "`squeeze()` drops every dimension of size 1, that of the channels or images too.",
+    edit=(
+        "return x * torch.sigmoid(self.fc2(F.silu(scale)))",
+        "return x * torch.sigmoid(self.fc2(F.silu(scale))).squeeze()[..., None, None]",
+    ),
+)
+ex.mistake(
+    "keeps the means of the first call",
+    "Each image has its own means: take them in each call.",
+    edit=(
+        "self.fc1(x.mean(dim=(2, 3), keepdim=True))",
+        'self.fc1(self.__dict__.setdefault("mean", x.mean(dim=(2, 3), keepdim=True)))',
+    ),
+)
+
+
 @ex.alternative("pooling modules and einsum", replaces="SqueezeExcite")
 class ExciteOfModules(nn.Module):
     def __init__(self, channels, squeezed):
@@ -2641,6 +3085,7 @@ def _(student):
         (40, 1.25, 48),
         (8, 4.5, 40),
         (24, 1.5, 40),
+        (109, 0.4, 40),
     ]:
         got = student.round_filters(channels, width)
         expect(got, want, f"{channels} times {width}, near the middle")
@@ -2654,6 +3099,9 @@ def _(student):
     for channels, width in [(17, 1.0), (18, 1.0), (19, 1.0), (27, 1.0), (35, 1.0), (50, 0.37)]:
         want = _make_divisible(channels * width, 8)
         expect(student.round_filters(channels, width), want, f"{channels} times {width}")
+    for channels, width, want in [(88, 0.2, 16), (89, 0.2, 24), (8, 1.1, 8)]:
+        got = student.round_filters(channels, width)
+        expect(got, want, f"{channels} times {width}, near 90 %")
 
 
 @ex.check("repeats: up", points=0.5)
@@ -2709,6 +3157,16 @@ ex.mistake(
     "cut off before it is rounded",
     "The product is rounded once; cutting it off first loses up to one.",
     edit=("wanted = channels * width", "wanted = int(channels * width)"),
+)
+ex.mistake(
+    "a bound above 90 %",
+    "Only a result below 0.9 v is too small.",
+    edit=("0.9 * wanted", "0.91 * wanted"),
+)
+ex.mistake(
+    "the product is rounded first",
+    "The product is rounded once, to a multiple of 8; 90 % are those of the product itself.",
+    edit=("wanted = channels * width", "wanted = round(channels * width)"),
 )
 ex.mistake(
     "repeats to the nearest",

@@ -47,14 +47,38 @@ POOL = (
 
 def whole(value: Any) -> bool:
     """True for an int; numpy's arrive as arrays and count too."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return value.ndim == 0 and np.issubdtype(value.dtype, np.integer)
     return isinstance(value, int)
+
+
+def integral(value: Any) -> bool:
+    """True for an int, and for a tensor of shape () with an integer type."""
+    return whole(value) or (isinstance(value, Tensor) and not value.is_floating_point())
 
 
 def noise(*shape: int) -> Tensor:
     """Random numbers in float64."""
     return torch.randn(*shape, dtype=torch.float64)
+
+
+def few(*shape: int) -> Tensor:
+    """Small whole numbers in float16: sums of their products are exact in it."""
+    return torch.randint(-3, 4, shape).half()
+
+
+def twice(student: Any, name: str, *calls: tuple[Any, ...]) -> list[Any]:
+    """A probe: the results of several calls, looked at after the last."""
+    return [getattr(student, name)(*args) for args in calls]
+
+
+def overwritten(name: str, result: str) -> str:
+    """The last lines of a mistake: each result lies where the last one of its shape lay."""
+    return (
+        f"    result, kept = {result}, {name}.__dict__.setdefault('kept', {{}})\n"
+        "    key = result.shape, result.dtype\n"
+        "    return kept.setdefault(key, torch.empty_like(result)).copy_(result)\n"
+    )
 
 
 def strided(student: Any, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -106,22 +130,31 @@ def _(student):
 def _(student):
     for args in [(11, 3, 2), (10, 3, 2), (10, 4, 3, 1), (8, 3, 5, 2), (2, 1, 3), (6, 2, 2)]:
         expect(student.output_size(*args), starts(*args), f"n, k, s, p = {args}")
+    for args in [(2, 3, 1, 1), (1, 4, 3, 2), (3, 4, 2, 1)]:
+        expect(student.output_size(*args), starts(*args), f"room by padding, n, k, s, p = {args}")
     require(whole(student.output_size(10, 3, 2)), "the number of windows is to be an int")
 
 
 @ex.check("dilation", points=0.5)
 def _(student):
-    for args in [(12, 3, 1, 0, 2), (13, 4, 2, 1, 3), (9, 2, 1, 2, 5), (15, 1, 4, 0, 7)]:
+    for args in [
+        (12, 3, 1, 0, 2),
+        (13, 4, 2, 1, 3),
+        (9, 2, 1, 2, 5),
+        (15, 1, 4, 0, 7),
+        (4, 3, 1, 1, 2),
+    ]:
         expect(student.output_size(*args), starts(*args), f"n, k, s, p, d = {args}")
     named = student.output_size(size=20, kernel=3, stride=3, padding=2, dilation=4)
     expect(named, starts(20, 3, 3, 2, 4), "by name")
 
 
-@ex.check("no window fits", points=0.5)
+@ex.check("no window fits, or one exactly", points=0.5)
 def _(student):
     for args in [(2, 3), (2, 3, 2), (4, 6, 5), (1, 9, 2), (3, 3, 1, 0, 2), (2, 7, 2, 1)]:
         expect(student.output_size(*args), 0, f"n, k, s, p, d = {args}")
-    expect(student.output_size(5, 3, 1, 0, 2), 1, "one window fits exactly")
+    for args in [(5, 3, 1, 0, 2), (3, 3, 2), (4, 4, 3), (5, 3, 4, 0, 2)]:
+        expect(student.output_size(*args), 1, f"one window fits exactly, n, k, s, p, d = {args}")
 
 
 ex.mistake(
@@ -197,6 +230,24 @@ ex.mistake(
     ),
 )
 ex.mistake(
+    "no room without the padding",
+    "A window may be longer than the row, as long as it fits into the padded one.",
+    edit=("return max(0,", "return 0 if size < span else max(0,"),
+)
+ex.mistake(
+    "an exact fit does not count",
+    "A window as long as the padded row fits: once, whatever the stride.",
+    edit=("return max(0,", "return 0 if size + 2 * padding <= span else max(0,"),
+)
+ex.mistake(
+    "an exact fit does not count beside a stride",
+    "A window as long as the padded row fits: once, whatever the stride.",
+    edit=(
+        "return max(0,",
+        "return 0 if size + 2 * padding == span and stride > 1 else max(0,",
+    ),
+)
+ex.mistake(
     "SAME whatever the padding",
     "ceil(n / s) is the number for SAME padding; here the padding is given.",
     edit=("max(0, (size + 2 * padding - span) // stride + 1)", "-(-size // stride)"),
@@ -256,13 +307,25 @@ def _(student):
         (13, 6, 5),
         (6, 1, 2),
         (8, 2, 5),
+        (1, 2, 2),
+        (2, 4, 5),
     ]:
         expect(tuple(student.same_padding(*args)), same(*args), f"n, k, s = {args}")
+    require(all(map(integral, student.same_padding(7, 4, 2))), "the two sides are to be ints")
 
 
 @ex.check("SAME with dilation", points=0.5)
 def _(student):
-    for args in [(9, 3, 1, 2), (9, 2, 1, 3), (12, 4, 2, 3), (7, 1, 3, 5), (10, 3, 3, 2)]:
+    for args in [
+        (9, 3, 1, 2),
+        (9, 2, 1, 3),
+        (12, 4, 2, 3),
+        (7, 1, 3, 5),
+        (10, 3, 3, 2),
+        (1, 2, 1, 2),
+        (2, 4, 1, 3),
+        (3, 3, 2, 4),
+    ]:
         expect(tuple(student.same_padding(*args)), same(*args), f"n, k, s, d = {args}")
     named = student.same_padding(size=8, kernel=4, stride=3, dilation=2)
     expect(tuple(named), same(8, 4, 3, 2), "by name")
@@ -276,6 +339,8 @@ def _(student):
         expect(got, F.pad(x, sides), f"left, right, top, bottom = {sides}", dtype=True)
     got = student.pad(x.float(), left=1, right=0, top=2, bottom=5)
     expect(got, F.pad(x.float(), (1, 0, 2, 5)), "float32, by name", dtype=True)
+    got = student.pad(x.half(), 1, 0, 2, 5)
+    expect(got, F.pad(x.half(), (1, 0, 2, 5)), "float16", dtype=True)
 
 
 @ex.check("pad: other values", points=0.5)
@@ -286,6 +351,9 @@ def _(student):
         expect(student.pad(x, 2, 1, 0, 3, value), want, f"filled with {value}", dtype=True)
     want = F.pad(x, (1, 1, 1, 1), value=-1.0)
     expect(student.pad(x, 1, 1, 1, 1, value=-1.0), want, "the value by name")
+    x[:, 0, :2] = 0.0
+    want = F.pad(x, (1, 0, 2, 1), value=-7.0)
+    expect(student.pad(x, 1, 0, 2, 1, -7.0), want, "an image with zeros, filled with -7")
 
 
 def changes_result(student: Any, x: Tensor) -> Tensor:
@@ -302,6 +370,9 @@ def _(student):
     expect(student.run(changes_result, x), x, "x after its result was changed")
     require(student.unchanged("pad", x, 1, 2, 0, 1), "pad changes its argument")
     expect(student.run(strided, "pad", x, 1, 2, 0, 1), F.pad(x, (1, 2, 0, 1)), "another layout")
+    sides, other = (1, 2, 0, 1), noise(2, 1, 3, 4)
+    got = student.run(twice, "pad", (x, *sides), (other, *sides))
+    expect(got, [F.pad(x, sides), F.pad(other, sides)], "the results of two calls")
 
 
 ex.mistake(
@@ -397,6 +468,50 @@ ex.mistake(
         "    if left + right + top + bottom == 0:\n        return x\n    padded = x.new_full",
     ),
 )
+
+
+ex.mistake(
+    "floats for SAME",
+    "The two sides are ints: halve with //.",
+    edit=("return total // 2, total - total // 2", "return total / 2 // 1, (total + 1) / 2 // 1"),
+)
+ex.mistake(
+    "no padding for a row shorter than the stride",
+    "ceil(n / s) is 1 then: the one window may still need more than the row has.",
+    edit=("total = max(0,", "total = 0 if size < stride else max(0,"),
+)
+ex.mistake(
+    "no more padding than numbers",
+    "A dilated window may need more padding than the row is long.",
+    edit=(
+        "    return total // 2, total",
+        "    total = min(total, size)\n    return total // 2, total",
+    ),
+)
+ex.mistake(
+    "zeros of the image filled",
+    "Only the border is filled: the image may hold zeros of its own.",
+    edit=("    return padded", "    padded[padded == 0] = value\n    return padded"),
+)
+ex.mistake(
+    "one sheet for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=("    return padded", overwritten("pad", "padded")),
+)
+
+
+@ex.mistake(
+    "borders of float32 beside float16",
+    "torch.full and torch.zeros make float32 unless told: pass x.dtype, or cat gives float32.",
+    replaces="pad",
+)
+def _(x, left, right, top, bottom, value=0.0):
+    b, c, h, w = x.shape
+    x = torch.cat([torch.full((b, c, h, left), value), x, torch.full((b, c, h, right), value)], 3)
+    w = x.shape[3]
+    return torch.cat(
+        [torch.full((b, c, top, w), value), x, torch.full((b, c, bottom, w), value)], 2
+    )
 
 
 @ex.mistake("the border repeats the edge", "The borders are a constant.", replaces="pad")
@@ -514,6 +629,12 @@ def _(student):
         atol=1e-9,
     )
     expect(student.run(strided, "conv2d_naive", x, weight, bias, 1, 1), want, "another layout")
+    other = noise(2, 2, 5, 4)
+    got = student.run(twice, "conv2d_naive", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1))
+    expect(got, [want, F.conv2d(other, weight, bias, 1, 1)], "the results of two calls")
+    x, weight, bias = few(1, 2, 4, 3), few(3, 2, 2, 2), few(3)
+    want = F.conv2d(x.double(), weight.double(), bias.double())
+    expect(student.conv2d_naive(x, weight, bias), want.half(), "float16", dtype=True)
     require(
         student.unchanged("conv2d_naive", x, weight, bias, 1, 1),
         "conv2d_naive changes its arguments",
@@ -651,6 +772,29 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "no bias with groups",
+    "The bias belongs to the output channels, whatever the groups.",
+    edit=("return y if bias is None else", "return y if bias is None or groups > 1 else"),
+)
+ex.mistake(
+    "added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=(
+        "return y if bias is None else",
+        "y = torch.zeros(out_channels, 1, 1) + y\n    return y if bias is None else",
+    ),
+)
+ex.mistake(
+    "one result for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return y if bias is None else y + bias[:, None, None]",
+        overwritten("conv2d_naive", "y if bias is None else y + bias[:, None, None]"),
+    ),
+)
+
+
 @ex.mistake("rows and columns of the result swapped", "The result is (B, C', H', W').")
 def _(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return conv2d(x, weight, bias, stride, padding, dilation, groups).transpose(2, 3)
@@ -739,6 +883,8 @@ def _(student):
         expect(student.conv_parameters(*args), parameters(*args), f"{args}")
         want = parameters(*args, bias=False)
         expect(student.conv_parameters(*args, bias=False), want, f"{args} without bias")
+    want = 2003 * (3001 * 15 + 1)
+    expect(student.conv_parameters(3001, 2003, (5, 3)), want, "3001 to 2003 channels, 5 x 3")
 
 
 @ex.check("parameters with groups", points=0.5)
@@ -754,7 +900,12 @@ def _(student):
 
 @ex.check("multiply-adds, H != W, k_h != k_w", points=0.5)
 def _(student):
-    for args in [((9, 12), 3, 5, (4, 2)), ((7, 5), 2, 3, (1, 5)), ((6, 8), 4, 2, (3, 3), 2)]:
+    for args in [
+        ((9, 12), 3, 5, (4, 2)),
+        ((7, 5), 2, 3, (1, 5)),
+        ((6, 8), 4, 2, (3, 3), 2),
+        ((225, 227), 63, 61, (3, 3)),
+    ]:
         expect(student.conv_multiply_adds(*args), macs(*args), f"{args}")
 
 
@@ -865,6 +1016,18 @@ ex.mistake(
     edit=("return rows * columns *", "return 1.0 * rows * columns *"),
 )
 ex.mistake(
+    "a product in float32",
+    "float32 holds all whole numbers up to 2^24 only: multiply Python's ints.",
+    edit=[
+        (
+            "return rows * columns * conv_parameters(in_channels, out_channels, kernel, groups, "
+            "bias=False)",
+            "weights = conv_parameters(in_channels, out_channels, kernel, groups, bias=False)\n"
+            "    return int(torch.tensor([rows, columns, weights]).float().prod())",
+        ),
+    ],
+)
+ex.mistake(
     "negative sizes multiplied",
     "If no window fits there are 0 windows, and so 0 multiply-adds.",
     edit=[
@@ -928,7 +1091,7 @@ def _(student):
         expect(student.conv1x1(x, weight), want, f"{shape} to {out}, no bias")
 
 
-@ex.check("conv1x1: square shapes, another layout, arguments stay", points=0.5)
+@ex.check("conv1x1: square shapes, no loop over pixels, arguments stay", points=0.5)
 def _(student):
     x, weight, bias = noise(4, 4, 4, 4), noise(4, 4), noise(4)
     want = F.conv2d(x, weight[:, :, None, None], bias)
@@ -937,6 +1100,14 @@ def _(student):
     got = student.conv1x1(x.float(), weight.float(), bias.float())
     expect(got, want.float(), "float32", dtype=True, atol=1e-5)
     require(student.unchanged("conv1x1", x, weight, bias), "conv1x1 changes its arguments")
+    x, weight, bias = few(1, 3, 4, 2), few(2, 3), few(2)
+    want = F.conv2d(x.double(), weight[:, :, None, None].double(), bias.double())
+    expect(student.conv1x1(x, weight, bias), want.half(), "float16", dtype=True)
+    pixels, weight, bias = torch.randn(2, 3, 30, 30), torch.randn(4, 3), torch.randn(4)
+    for axis, more in [("H", pixels[..., :2]), ("W", pixels[:, :, :2])]:
+        base = student.run(operations, "conv1x1", pixels[:, :, :2, :2], weight, bias)
+        count = student.run(operations, "conv1x1", more, weight, bias)
+        require(count <= base + 10, f"the number of tensor operations grows with {axis}")
 
 
 def correlated(*shape: int) -> Tensor:
@@ -960,7 +1131,7 @@ def up_to_sign(got: Any, want: Tensor) -> Any:
     if not isinstance(got, Tensor) or got.shape != want.shape:
         return got
     signs = (got.double() * want).sum(dim=1).sign()
-    return got.double() * torch.where(signs == 0, 1.0, signs)[:, None]
+    return got * torch.where(signs == 0, 1.0, signs).to(got.dtype)[:, None]
 
 
 def check_principal(student: Any, *shape: int) -> None:
@@ -983,6 +1154,11 @@ def _(student):
     check_principal(student, 3, 5, 4, 4)
     x = correlated(2, 3, 4, 5)
     require(student.unchanged("principal_channels", x), "principal_channels changes its argument")
+    mean, directions = student.principal_channels(x.float())
+    want_mean, want = principal(x)
+    expect(mean, want_mean.float(), "mean, float32", dtype=True, atol=1e-2)
+    turned = up_to_sign(directions, want)
+    expect(turned, want.float(), "directions, float32", dtype=True, atol=1e-2)
 
 
 @ex.check("principal_channels: three channels through one", points=0.5)
@@ -1051,8 +1227,8 @@ ex.mistake(
     edit=("vectors.T.flip(0)", "vectors.T"),
 )
 ex.mistake(
-    "columns reversed, then not transposed back",
-    "After the transpose the directions are rows: reverse the rows.",
+    "components reversed, not the directions",
+    "The last direction has to come first; the order of its components, the channels, stays.",
     edit=("vectors.T.flip(0)", "vectors.T.flip(1)"),
 )
 ex.mistake(
@@ -1083,6 +1259,26 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "float64 directions for float32",
+    "What comes back has the dtype of x: with float64 inside, convert at the end.",
+    edit=("x.transpose(0, 1).flatten(1)", "x.double().transpose(0, 1).flatten(1)"),
+)
+ex.mistake(
+    "added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=(
+        "return y if bias is None else",
+        "y = y + torch.zeros(1, 1, 1, 1)\n    return y if bias is None else",
+    ),
+)
+
+
+@ex.mistake("loops over the pixels", "One product takes all pixels at once.", replaces="conv1x1")
+def _(x, weight, bias=None):
+    return conv2d_naive(x, weight[:, :, None, None], bias)
+
+
 ex.equivalent("x.transpose(0, 1) -> x.transpose(1, 0)", "the same two axes are exchanged")
 ex.equivalent("-> mean[:, None] - pixels", "the sign of the centred pixels cancels in the product")
 
@@ -1096,11 +1292,6 @@ def _(x, weight, bias=None):
 @ex.alternative("a linear layer on the last axis", replaces="conv1x1")
 def _(x, weight, bias=None):
     return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-
-
-@ex.alternative("the naive convolution", replaces="conv1x1")
-def _(x, weight, bias=None):
-    return conv2d_naive(x, weight[:, :, None, None], bias)
 
 
 @ex.alternative("singular value decomposition", replaces="principal_channels")
@@ -1166,6 +1357,9 @@ def _(student):
         x = noise(*shape)
         want = library_unfold(x, *geometry)
         expect(student.unfold(x, *geometry), want, f"kernel, s, p, d = {geometry}", dtype=True)
+    x = few(1, 2, 4, 3)
+    want = library_unfold(x.double(), (2, 2), 1, 1).half()
+    expect(student.unfold(x, (2, 2), 1, 1), want, "float16", dtype=True)
 
 
 @ex.check("fold: overlaps are added", points=1)
@@ -1183,26 +1377,31 @@ def _(student):
 
 @ex.check("fold: stride, padding, dilation, pixels not reached", points=1)
 def _(student):
-    for shape, *geometry in [*GEOMETRY[1:], ((2, 2, 7, 9), (2, 2), 4, 0, 1)]:
+    apart, through = ((2, 2, 7, 9), (2, 2), 4, 0, 1), ((1, 2, 7, 8), (2, 2), 2, 0, 2)
+    for shape, *geometry in [*GEOMETRY[1:], apart, through]:
         columns = columns_for(shape, *geometry)
         got = student.fold(columns, shape[2:], *geometry)
         want = library_fold(columns, shape[2:], *geometry)
         expect(got, want, f"kernel, s, p, d = {geometry}", dtype=True)
+    columns = few(1, 8, 20)
+    want = library_fold(columns.double(), (4, 3), (2, 2), 1, 1).half()
+    expect(student.fold(columns, (4, 3), (2, 2), 1, 1), want, "float16", dtype=True)
 
 
 @ex.check("few operations", points=0.5)
 def _(student):
-    x, kernel = torch.randn(2, 3, 14, 12), (2, 3)
-    counts = {
-        "unfold": student.run(operations, "unfold", x, kernel, 1, 1),
-        "fold": student.run(
-            operations, "fold", library_unfold(x, kernel, 1, 1), (14, 12), kernel, 1, 1
-        ),
-    }
-    for name, count in counts.items():
-        require(
-            count <= 20 + 20 * 6, f"{name} takes more than 20 + 20 k_h k_w operations", got=count
-        )
+    kernel = (2, 3)
+    for shape in [(2, 3, 14, 12), (150, 2, 4, 5), (2, 150, 4, 5), (1, 2, 150, 4), (1, 2, 4, 150)]:
+        x = torch.randn(shape)
+        columns = library_unfold(x, kernel, 1, 1)
+        counts = {
+            "unfold": student.run(operations, "unfold", x, kernel, 1, 1),
+            "fold": student.run(operations, "fold", columns, shape[2:], kernel, 1, 1),
+        }
+        for name, count in counts.items():
+            most = f"{name} takes more than 20 + 20 k_h k_w operations for images of {shape}"
+            require(count <= 20 + 20 * 6, most)
+    x = torch.randn(2, 3, 14, 12)
     expect(student.unfold(x, kernel, 1, 1), library_unfold(x, kernel, 1, 1), "unfold")
     columns = torch.randn(2, 18, 15 * 12)
     expect(
@@ -1224,6 +1423,12 @@ def _(student):
     got = student.run(strided, "fold", columns, shape[2:], *geometry)
     want = library_fold(columns, shape[2:], *geometry)
     expect(got, want, "fold, another layout", rtol=1e-9, atol=1e-9)
+    x, other = noise(2, *shape), noise(2, *shape[:1], *columns.shape[1:])
+    got = student.run(twice, "unfold", *((each, *geometry) for each in x))
+    expect(got, [library_unfold(each, *geometry) for each in x], "unfold, the results of two calls")
+    got = student.run(twice, "fold", *((each, shape[2:], *geometry) for each in other))
+    want = [library_fold(each, shape[2:], *geometry) for each in other]
+    expect(got, want, "fold, the results of two calls")
 
 
 ex.mistake(
@@ -1354,6 +1559,50 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "fold adds only if the stride is short",
+    "With dilation windows overlap even if the stride is as long as the kernel: always add.",
+    edit=(
+        "along] += taps[:, :, u, v]",
+        "along] = taps[:, :, u, v] + x[:, :, down, along] * (stride < max(k_h, k_w))",
+    ),
+)
+ex.mistake(
+    "added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=(
+        "x = pad(empty, padding, padding, padding, padding)",
+        "x = torch.zeros(1, 1, 1, 1) + pad(empty, padding, padding, padding, padding)",
+    ),
+)
+ex.mistake(
+    "one matrix for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return torch.stack(taps, dim=2).reshape(len(x), -1, rows * columns)\n",
+        overwritten("unfold", "torch.stack(taps, dim=2).reshape(len(x), -1, rows * columns)"),
+    ),
+)
+ex.mistake(
+    "unfold loops over the images",
+    "A slice takes all images at once: x[:, :, rows, columns].",
+    edit=(
+        "    return torch.stack(taps, dim=2).reshape(len(x), -1, rows * columns)\n",
+        "    images = [torch.stack([tap[b] for tap in taps], dim=1) for b in range(len(x))]\n"
+        "    return torch.stack([image.flatten(2).flatten(0, 1) for image in images])\n",
+    ),
+)
+ex.mistake(
+    "fold loops over the channels",
+    "A slice takes all channels at once: x[:, :, rows, columns].",
+    edit=(
+        "            x[:, :, down, along] += taps[:, :, u, v]\n",
+        "            for c in range(x.shape[1]):\n"
+        "                x[:, c, down, along] += taps[:, c, u, v]\n",
+    ),
+)
+
+
 @ex.mistake("loops over the windows", "Take one strided slice for each tap.", replaces="unfold")
 def _(x, kernel, stride=1, padding=0, dilation=1):
     h, w = (
@@ -1427,6 +1676,18 @@ def _(columns, size, kernel, stride=1, padding=0, dilation=1):
 ex = conv2d = Exercise("conv2d", forbids=CONV)
 
 
+def count_cases() -> dict[str, tuple[Tensor, Tensor, int]]:
+    """Shapes that differ from the first in one number: x, weight (2 x 3) and groups."""
+    return {
+        "": (torch.randn(1, 2, 5, 6), torch.randn(2, 2, 2, 3), 1),
+        "B": (torch.randn(25, 2, 5, 6), torch.randn(2, 2, 2, 3), 1),
+        "C": (torch.randn(1, 28, 5, 6), torch.randn(2, 28, 2, 3), 1),
+        "C'": (torch.randn(1, 2, 5, 6), torch.randn(35, 2, 2, 3), 1),
+        "g": (torch.randn(1, 28, 5, 6), torch.randn(28, 1, 2, 3), 28),
+        "B, C, C' and g": (torch.randn(25, 28, 5, 6), torch.randn(35, 4, 2, 3), 7),
+    }
+
+
 @ex.check("values, H != W, k_h != k_w, with and without bias", points=1)
 def _(student):
     compare(student, "conv2d", "plain")
@@ -1450,17 +1711,17 @@ def _(student):
 
 @ex.check("as many operations for more images, channels and groups", points=0.5)
 def _(student):
-    few, many = torch.randn(1, 2, 5, 6), torch.randn(15, 14, 5, 6)
-    small, large = torch.randn(2, 2, 2, 3), torch.randn(21, 2, 2, 3)
-    counts = [
-        student.run(operations, "conv2d", few, small),
-        student.run(operations, "conv2d", many, large, groups=7),
-    ]
-    require(
-        counts[1] <= counts[0] + 10,
-        "the number of tensor operations grows with B, C, C' or g",
-        got=counts,
-    )
+    for kind in ("", ", with a bias"):
+        counts = {
+            name: student.run(
+                operations, "conv2d", x, w, torch.randn(len(w)) if kind else None, groups=g
+            )
+            for name, (x, w, g) in count_cases().items()
+        }
+        for name, count in counts.items():
+            more = f"the number of tensor operations grows with {name}{kind}"
+            require(count <= counts[""] + 10, more)
+    many, large = torch.randn(15, 14, 5, 6), torch.randn(21, 2, 2, 3)
     want = F.conv2d(many, large, groups=7)
     expect(student.conv2d(many, large, groups=7), want, "seven groups", atol=1e-5)
 
@@ -1473,6 +1734,12 @@ def _(student):
     expect(got, want.float(), "float32", dtype=True, atol=1e-5)
     expect(student.conv2d(x, weight, bias, 1, 1), want, "float64", dtype=True, rtol=1e-9, atol=1e-9)
     expect(student.run(strided, "conv2d", x, weight, bias, 1, 1), want, "another layout")
+    other = noise(2, 2, 5, 4)
+    got = student.run(twice, "conv2d", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1))
+    expect(got, [want, F.conv2d(other, weight, bias, 1, 1)], "the results of two calls")
+    x, weight, bias = few(1, 2, 4, 3), few(3, 2, 2, 2), few(3)
+    want = F.conv2d(x.double(), weight.double(), bias.double())
+    expect(student.conv2d(x, weight, bias), want.half(), "float16", dtype=True)
     require(student.unchanged("conv2d", x, weight, bias, 1, 1), "conv2d changes its arguments")
 
 
@@ -1555,6 +1822,64 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "no bias with groups",
+    "The bias belongs to the output channels, whatever the groups.",
+    edit=("return y if bias is None else", "return y if bias is None or groups > 1 else"),
+)
+ex.mistake(
+    "added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=(
+        "return y if bias is None else",
+        "y = torch.zeros(1, 1, 1, 1) + y\n    return y if bias is None else",
+    ),
+)
+ex.mistake(
+    "one result for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return y if bias is None else y + bias[:, None, None]",
+        overwritten("conv2d", "y if bias is None else y + bias[:, None, None]"),
+    ),
+)
+ex.mistake(
+    "a loop over the images for one group",
+    "One product does all images at once, with one group as well.",
+    edit=(
+        "    y = weight.reshape(groups",
+        "    if groups == 1:\n"
+        "        flat = weight.flatten(1)\n"
+        "        y = torch.stack([flat @ image[0] for image in columns])\n"
+        "    else:\n"
+        "        y = weight.reshape(groups",
+    ),
+)
+ex.mistake(
+    "a loop over the channels for one group",
+    "One product sums over all input channels at once.",
+    edit=(
+        "    y = weight.reshape(groups",
+        "    if groups == 1:\n"
+        "        parts = columns[:, 0].unflatten(1, (x.shape[1], -1))\n"
+        "        y = sum(weight[:, c].flatten(1) @ parts[:, c] for c in range(x.shape[1]))\n"
+        "    else:\n"
+        "        y = weight.reshape(groups",
+    ),
+)
+ex.mistake(
+    "the bias in a loop",
+    "Give the bias two more axes, and it is added to all output channels at once.",
+    edit=(
+        "return y if bias is None else y + bias[:, None, None]",
+        "for o in range(len(weight)):\n"
+        "        if bias is not None:\n"
+        "            y[:, o] += bias[o]\n"
+        "    return y",
+    ),
+)
+
+
 @ex.mistake("loops over the output channels", "One product does all channels at once.")
 def _(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return conv2d_naive(x, weight, bias, stride, padding, dilation, groups)
@@ -1633,11 +1958,15 @@ def compare_gradients(student: Any, part: int, *cases: str) -> None:
 
 
 CASES["remainder"] = ((2, 2, 8, 9), (3, 2, 2, 2), {"stride": 4})
+CASES["1 x 1, padding 1"] = ((2, 2, 4, 3), (3, 2, 1, 1), {"padding": 1})
+CASES["1 x 2, padding 2"] = ((1, 2, 3, 4), (2, 2, 1, 2), {"stride": 2, "padding": 2})
+CASES["as many outputs as inputs"] = ((2, 3, 5, 4), (3, 3, 2, 3), {})
 
 
 @ex.check("by x", points=1)
 def _(student):
-    compare_gradients(student, 0, "plain", "padding")
+    compare_gradients(student, 0, "plain", "padding", "as many outputs as inputs")
+    compare_gradients(student, 0, "1 x 1, padding 1", "1 x 2, padding 2")
 
 
 @ex.check("by x: stride, dilation, pixels not reached", points=1)
@@ -1663,18 +1992,16 @@ def _(student):
 
 @ex.check("as many operations for more images, channels and groups", points=0.5)
 def _(student):
-    few, many = torch.randn(1, 2, 5, 6), torch.randn(15, 14, 5, 6)
-    small, large = torch.randn(2, 2, 2, 3), torch.randn(21, 2, 2, 3)
-    g_few, g_many = torch.randn(1, 2, 4, 4), torch.randn(15, 21, 4, 4)
-    counts = [
-        student.run(operations, "conv2d_backward", g_few, few, small),
-        student.run(operations, "conv2d_backward", g_many, many, large, groups=7),
-    ]
-    require(
-        counts[1] <= counts[0] + 20,
-        "the number of tensor operations grows with B, C, C' or g",
-        got=counts,
-    )
+    counts = {
+        name: student.run(
+            operations, "conv2d_backward", torch.randn(len(x), len(w), 4, 4), x, w, groups=g
+        )
+        for name, (x, w, g) in count_cases().items()
+    }
+    for name, count in counts.items():
+        require(count <= counts[""] + 20, f"the number of tensor operations grows with {name}")
+    many, large = torch.randn(15, 14, 5, 6), torch.randn(21, 2, 2, 3)
+    g_many = torch.randn(15, 21, 4, 4)
     got = student.conv2d_backward(g_many, many, large, groups=7)
     want = conv_gradients(g_many, many, large, groups=7)
     expect(got[0], want[0], "by x, seven groups", atol=1e-4)
@@ -1694,6 +2021,16 @@ def _(student):
         student.unchanged("conv2d_backward", grad, x, weight, **options),
         "conv2d_backward changes its arguments",
     )
+    again = torch.randn_like(grad), torch.randn_like(x), weight
+    got = student.run(twice, "conv2d_backward", (grad, x, weight, 1, 2), (*again, 1, 2))
+    both = [want, conv_gradients(*again, **options)]
+    for call, (three, right) in enumerate(zip(got, both, strict=True)):
+        expect(list(three), list(right), f"call {call + 1} of two, looked at after both")
+    grad, x, weight = few(2, 3, 3, 2), few(2, 2, 4, 3), few(3, 2, 2, 2)
+    got = student.conv2d_backward(grad, x, weight)
+    want = conv_gradients(grad.double(), x.double(), weight.double())
+    for name, half, right in zip(["x", "weight", "bias"], got, want, strict=True):
+        expect(half, right.half(), f"by {name}, float16", dtype=True)
 
 
 ex.mistake(
@@ -1823,6 +2160,55 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "dW in a buffer for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return dx, dweight, grad.sum(dim=(0, 2, 3))",
+        "    kept = conv2d_backward.__dict__.setdefault('kept', {})\n"
+        "    key = weight.shape, weight.dtype\n"
+        "    dweight = kept.setdefault(key, torch.empty_like(weight)).copy_(dweight)\n"
+        "    return dx, dweight, grad.sum(dim=(0, 2, 3))",
+    ),
+)
+ex.mistake(
+    "dW added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=("dweight = (rows @", "dweight = torch.zeros(weight.shape) + (rows @"),
+)
+ex.mistake(
+    "dX mixes W's channels if they are as many",
+    "W^T changes places of the output channels and the windows' numbers, not of C' and C.",
+    edit=(
+        "matrix = weight.reshape",
+        "if weight.shape[0] == weight.shape[1]:\n"
+        "        weight = weight.transpose(0, 1)\n"
+        "    matrix = weight.reshape",
+    ),
+)
+
+
+@ex.mistake(
+    "wide padding not cropped in dX",
+    "If p > d(k - 1), the first outputs have read zeros only: leave them out, do not shift them.",
+)
+def _(grad, x, weight, stride=1, padding=0, dilation=1, groups=1):
+    (height, width), (h, w), (k_h, k_w) = x.shape[2:], grad.shape[2:], weight.shape[2:]
+    top, left = (max(0, dilation * (k - 1) - padding) for k in (k_h, k_w))
+    spread = grad.new_zeros(
+        *grad.shape[:2], height + dilation * (k_h - 1), width + dilation * (k_w - 1)
+    )
+    part = spread[:, :, top:, left:]
+    part = part[:, :, : (h - 1) * stride + 1 : stride, : (w - 1) * stride + 1 : stride]
+    part.copy_(grad[:, :, : part.shape[2], : part.shape[3]])
+    flipped = weight.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    dx = conv2d(spread, flipped, dilation=dilation, groups=groups)
+    columns = unfold(x, (k_h, k_w), stride, padding, dilation).unflatten(1, (groups, -1))
+    rows = grad.reshape(len(grad), groups, -1, h * w)
+    dweight = (rows @ columns.mT).sum(dim=0).reshape(weight.shape)
+    return dx, dweight, grad.sum(dim=(0, 2, 3))
+
+
 @ex.mistake("loops over the images", "A batched product does all images at once.")
 def _(grad, x, weight, stride=1, padding=0, dilation=1, groups=1):
     kernel = weight.shape[2:]
@@ -1835,6 +2221,22 @@ def _(grad, x, weight, stride=1, padding=0, dilation=1, groups=1):
         dcolumns = (matrix.mT @ rows).reshape(1, -1, columns.shape[2])
         dx.append(fold(dcolumns, x.shape[2:], kernel, stride, padding, dilation))
     return torch.cat(dx), dweight.reshape(weight.shape), grad.sum((0, 2, 3))
+
+
+@ex.alternative("dX by the flipped kernel over the spread gradient")
+def _(grad, x, weight, stride=1, padding=0, dilation=1, groups=1):
+    (height, width), (h, w), (k_h, k_w) = x.shape[2:], grad.shape[2:], weight.shape[2:]
+    top, left = dilation * (k_h - 1), dilation * (k_w - 1)
+    spread = grad.new_zeros(*grad.shape[:2], height + 2 * padding + top, width + 2 * padding + left)
+    part = spread[:, :, top:, left:]
+    part[:, :, : (h - 1) * stride + 1 : stride, : (w - 1) * stride + 1 : stride] = grad
+    flipped = weight.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    dx = conv2d(spread, flipped, dilation=dilation, groups=groups)
+    columns = unfold(x, (k_h, k_w), stride, padding, dilation).unflatten(1, (groups, -1))
+    rows = grad.reshape(len(grad), groups, -1, h * w)
+    dweight = (rows @ columns.mT).sum(dim=0).reshape(weight.shape)
+    dx = dx[:, :, padding : padding + height, padding : padding + width]
+    return dx, dweight, grad.sum(dim=(0, 2, 3))
 
 
 @ex.alternative("tap by tap, einsum")
@@ -1887,6 +2289,7 @@ POOLS = [  # shape of x, kernel, stride, padding
     ((2, 1, 8, 11), (2, 3), 3, 1),
     ((1, 3, 9, 7), (3, 4), 2, 1),
     ((3, 2, 8, 5), (1, 2), 4, 0),
+    ((1, 2, 11, 14), (4, 6), 5, 2),
 ]
 
 
@@ -1924,7 +2327,7 @@ def _(student):
 
 @ex.check("forward: padding never wins", points=0.5)
 def _(student):
-    for shape, *args in POOLS[2:4]:
+    for shape, *args in [*POOLS[2:4], POOLS[5]]:
         compare_max(student, distinct(*shape) - 1000.0, *args)
     compare_max(student, -1e30 - 1e30 * torch.rand(1, 2, 5, 4).double(), (3, 2), 2, 1)
 
@@ -1941,8 +2344,12 @@ def _(student):
 
 @ex.check("backward: overlapping windows, padding", points=1)
 def _(student):
-    for shape, *args in POOLS[1:4]:
+    for shape, *args in [*POOLS[1:4], POOLS[5]]:
         compare_max(student, distinct(*shape) - 500.0, *args, backward=True)
+    shape, *args = POOLS[2]
+    compare_max(student, distinct(*shape), *args, backward=True)
+    low = -1e30 - 1e30 * torch.rand(1, 2, 5, 4).double()
+    compare_max(student, low, (3, 2), 2, 1, backward=True)
 
 
 @ex.check("backward: ties", points=1)
@@ -1952,6 +2359,16 @@ def _(student):
     compare_max(student, torch.zeros(1, 2, 6, 5), (3, 3), 2, 1, backward=True)
     near = 1 + 1e-6 * torch.randint(0, 3, (1, 2, 6, 5)).double()
     compare_max(student, near, (3, 3), 2, 1, backward=True)
+    for near, step in [(1.0, 1e-11), (1000.0, 5e-3)]:
+        x = near + step * torch.randint(0, 3, (1, 2, 6, 5)).double()
+        compare_max(student, x, (3, 3), 2, 1, backward=True)
+
+
+def winners_anew(student: Any, grad: Tensor, x: Tensor, later: Tensor, *args: Any) -> list[Tensor]:
+    """A probe: the gradients by `x` before and after its numbers change."""
+    first = student.max_pool2d_backward(grad, x, *args)
+    x.copy_(later)
+    return [first, student.max_pool2d_backward(grad, x, *args)]
 
 
 @ex.check("float32, layout, arguments stay", points=0.5)
@@ -1964,6 +2381,18 @@ def _(student):
     grad = torch.randn(y.shape)
     got = student.run(strided, "max_pool2d_backward", grad, x, *args)
     expect(got, pool_gradient(F.max_pool2d, grad, x, *args), "gradient, another layout")
+    half = few(2, 3, 7, 6)
+    want = F.max_pool2d(half.double(), *args).half()
+    expect(student.max_pool2d(half, *args), want, "float16", dtype=True)
+    small = few(*y.shape)
+    want = pool_gradient(F.max_pool2d, small.double(), half.double(), *args).half()
+    expect(student.max_pool2d_backward(small, half, *args), want, "gradient, float16", dtype=True)
+    other = distinct(2, 3, 7, 6).float()
+    got = student.run(twice, "max_pool2d", (x, *args), (other, *args))
+    expect(got, [y, F.max_pool2d(other, *args)], "the results of two calls")
+    got = student.run(winners_anew, grad, x, other, *args)
+    want = [pool_gradient(F.max_pool2d, grad, each, *args) for each in (x, other)]
+    expect(got, want, "gradient, the results of two calls, x changed in between")
     require(student.unchanged("max_pool2d", x, *args), "max_pool2d changes its argument")
     require(
         student.unchanged("max_pool2d_backward", grad, x, *args),
@@ -2008,6 +2437,45 @@ ex.mistake(
             "padded = pad(x, *[padding] * 4, value=-1e9)",
         ),
     ],
+)
+ex.mistake(
+    "a number in the backward padding that is not small enough",
+    "The winners have to be those of the forward pass: pad with minus infinity there too.",
+    edit=(
+        "padded = pad(x, *[padding] * 4, value=-math.inf)",
+        "padded = pad(x, *[padding] * 4, value=-1000.0)",
+    ),
+)
+ex.mistake(
+    "ties within a tolerance",
+    "Only equal numbers tie: isclose takes a slightly smaller one for the largest.",
+    edit=(
+        "windows.argmax(dim=2, keepdim=True)",
+        "torch.isclose(windows, windows.amax(2, keepdim=True)).byte().argmax(2, keepdim=True)",
+    ),
+)
+ex.mistake(
+    "winners kept from an earlier call",
+    "Find the winners anew from x: the same tensor may hold other numbers by now.",
+    edit=(
+        "    winners = windows.argmax(dim=2, keepdim=True)",
+        "    kept = max_pool2d_backward.__dict__.setdefault('kept', {})\n"
+        "    key = x.data_ptr(), windows.shape, x.dtype\n"
+        "    winners = kept.setdefault(key, windows.argmax(dim=2, keepdim=True))",
+    ),
+)
+ex.mistake(
+    "one result for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return windows.amax(dim=2).reshape(batch, channels, rows, -1)\n",
+        overwritten("max_pool2d", "windows.amax(dim=2).reshape(batch, channels, rows, -1)"),
+    ),
+)
+ex.mistake(
+    "gradient added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=("shares = torch.zeros_like", "shares = torch.zeros(1, 1, 1, 1) + torch.zeros_like"),
 )
 ex.mistake(
     "the smallest number",
@@ -2220,7 +2688,7 @@ def _(student):
 
 @ex.check("average pooling: padded zeros count", points=0.5)
 def _(student):
-    for shape, *args in POOLS[2:4]:
+    for shape, *args in [*POOLS[2:4], POOLS[5]]:
         x = noise(*shape) + 3.0
         want = F.avg_pool2d(x, *args)
         expect(student.avg_pool2d(x, *args), want, f"kernel, s, p = {args}", dtype=True)
@@ -2242,7 +2710,7 @@ def _(student):
 
 @ex.check("average pooling: gradient with padding", points=0.5)
 def _(student):
-    for shape, *args in POOLS[2:4]:
+    for shape, *args in [*POOLS[2:4], POOLS[5]]:
         x = noise(*shape)
         grad = noise(*F.avg_pool2d(x, *args).shape)
         got = student.avg_pool2d_backward(grad, shape[2:], *args)
@@ -2272,6 +2740,20 @@ def _(student):
     expect(got, want, "gradient, float32", dtype=True, atol=1e-5)
     got = student.run(strided, "avg_pool2d_backward", grad, (7, 6), *args)
     expect(got, want, "gradient, another layout", atol=1e-5)
+    other = torch.randn(2, 3, 7, 6)
+    got = student.run(twice, "avg_pool2d", (x, *args), (other, *args))
+    expect(got, [y, F.avg_pool2d(other, *args)], "the results of two calls")
+    half, g, flat = few(2, 3, 2, 4), few(2, 3, 1, 3), few(2, 3)
+    want = F.avg_pool2d(half.double(), (2, 2), 1).half()
+    expect(student.avg_pool2d(half, (2, 2), 1), want, "float16", dtype=True)
+    want = pool_gradient(F.avg_pool2d, g.double(), half.double(), (2, 2), 1).half()
+    got = student.avg_pool2d_backward(g, (2, 4), (2, 2), 1)
+    expect(got, want, "gradient, float16", dtype=True)
+    want = half.double().mean(dim=(2, 3)).half()
+    expect(student.global_avg_pool(half), want, "global, float16", dtype=True)
+    want = (flat / 8)[:, :, None, None].expand(2, 3, 2, 4)
+    got = student.global_avg_pool_backward(flat, (2, 4))
+    expect(got, want, "global gradient, float16", dtype=True)
     require(student.unchanged("avg_pool2d", x, *args), "avg_pool2d changes its argument")
     require(
         student.unchanged("avg_pool2d_backward", grad, (7, 6), *args),
@@ -2362,6 +2844,24 @@ ex.mistake(
         "counts = fold(torch.ones_like(shares), size, kernel, stride, padding).clamp(min=1)\n"
         "    return fold(shares, size, kernel, stride, padding) / counts",
     ),
+)
+ex.mistake(
+    "one result for all calls",
+    "The next call overwrites the result of this one: make a new tensor each time.",
+    edit=(
+        "    return windows.mean(dim=2).reshape(batch, channels, rows, -1)\n",
+        overwritten("avg_pool2d", "windows.mean(dim=2).reshape(batch, channels, rows, -1)"),
+    ),
+)
+ex.mistake(
+    "gradient added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=("return fold(shares", "return torch.zeros(1, 1, 1, 1) + fold(shares"),
+)
+ex.mistake(
+    "global gradient added to zeros of float32",
+    "torch.zeros makes float32 unless told: added to float16 it gives float32.",
+    edit=("[:, :, None, None].expand(-1, -1, *size)", "[:, :, None, None] + torch.zeros(size)"),
 )
 ex.mistake(
     "the sum of the map",
@@ -2488,6 +2988,9 @@ def _(student):
     layers = [(3, 2, 1, 1), (2, 1, 1, 2)]
     expect(tuple(student.receptive_field(layers)), field_by_windows(layers), "two layers")
     require(student.unchanged("receptive_field", layers), "receptive_field changes its argument")
+    expect(tuple(student.receptive_field(tuple(layers))), field_by_windows(layers), "a tuple")
+    for some in ([(1, 1, 0, 1)], layers):
+        require(all(map(integral, student.receptive_field(some))), "the results are to be ints")
 
 
 ex.mistake(
@@ -2512,6 +3015,19 @@ ex.mistake(
     "the jump ignored",
     "Units of the layer below lie j pixels apart.",
     edit=("(kernel - 1) * jump", "(kernel - 1)"),
+)
+ex.mistake(
+    "the jump ignored with dilation",
+    "Units of the layer below lie j pixels apart, and the taps d of them.",
+    edit=(
+        "dilation * (kernel - 1) * jump",
+        "(kernel - 1) * (jump if dilation == 1 else dilation)",
+    ),
+)
+ex.mistake(
+    "floats",
+    "Size, jump and start are counts of pixels: ints.",
+    edit=("size, jump, start = 1, 1, 0", "size, jump, start = 1.0, 1.0, 0.0"),
 )
 ex.mistake(
     "the jump of this layer only",

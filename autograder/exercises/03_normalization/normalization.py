@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.contract import Exercise, expect, require
+from autograder.contract import Exercise, expect, probes, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
     from autograder.reference.normalization import (
@@ -64,7 +64,7 @@ def _(student):
     for dims in [(0,), (1,), (-1,), (0, 1)]:
         close(student.normalize(x, dims), normalized(x, dims), f"shape (5, 3), dims {dims}")
     x = 3 * torch.randn(2, 3, 4, 5) - 1
-    for dims in [(0, 2, 3), (2, 3), (1, 2, 3), (-2, -1), (0, -1)]:
+    for dims in [(0, 2, 3), (2, 3), (1, 2, 3), (-2, -1), (0, -1), (0, 1, 2, 3)]:
         close(student.normalize(x, dims), normalized(x, dims), f"shape (2, 3, 4, 5), dims {dims}")
 
 
@@ -87,6 +87,8 @@ def _(student):
     close(student.normalize(x, (1,)), normalized(x, (1,)), "a group of equal numbers")
     x = torch.tensor([[-5e-4, 5e-4], [2e-5, -2e-5], [1e-3, 3e-3]])
     close(student.normalize(x, (1,)), normalized(x, (1,)), "groups of nearly equal numbers")
+    x = torch.tensor([[0.0, 1e-6]])
+    close(student.normalize(x, (1,)), normalized(x, (1,)), "0 and a millionth", atol=1e-7)
 
 
 @ex.check("float64, not contiguous, not modified", points=0.5)
@@ -189,6 +191,15 @@ ex.mistake(
     edit=(
         "    return centred / ",
         "    tiny = centred.square().mean(dim=dims, keepdim=True) < 1e-6\n"
+        "    return torch.where(tiny, 0.0, centred) / ",
+    ),
+)
+ex.mistake(
+    "a very small variance is taken for none",
+    "eps takes care of small variances, however small: (0, 1e-6) does not become (0, 0).",
+    edit=(
+        "    return centred / ",
+        "    tiny = centred.square().mean(dim=dims, keepdim=True) < 1e-11\n"
         "    return torch.where(tiny, 0.0, centred) / ",
     ),
 )
@@ -425,8 +436,8 @@ ex.mistake(
     edit=("y = gamma * normalize(x, (0,), eps) + beta", "y = normalize(x, (0,), eps)"),
 )
 ex.mistake(
-    "gamma is not passed on",
-    "batch_norm_train has its own eps.",
+    "training: eps is fixed",
+    "batch_norm_train has an argument eps: use it.",
     edit=("normalize(x, (0,), eps)", "normalize(x, (0,))"),
 )
 
@@ -453,8 +464,9 @@ ex.mistake(
 
 
 @ex.mistake(
-    "changes the running statistics in place",
-    "The exercise asks for new tensors; the arguments stay as they were.",
+    "changes its arguments",
+    "`-=`, `sub_` and `lerp_` write into the caller's tensors: x and the running statistics stay "
+    "as they were, the results are new.",
 )
 def _(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
     if len(x) < 2:
@@ -474,6 +486,18 @@ def _(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
     y = (x - mean) * (gamma / torch.sqrt(var + eps)) + beta
     new_mean = running_mean + momentum * (mean - running_mean)
     return y, new_mean, torch.lerp(running_var, var * n / (n - 1), momentum)
+
+
+@ex.alternative("an error of its own")
+def _(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5):
+    class TooFewRows(ValueError):
+        pass
+
+    if len(x) < 2:
+        raise TooFewRows("one row")
+    new_mean = torch.lerp(running_mean, x.mean(0), momentum)
+    new_var = torch.lerp(running_var, x.var(0), momentum)
+    return gamma * normalize(x, (0,), eps) + beta, new_mean, new_var
 
 
 @ex.alternative("float64 inside, columns in a loop")
@@ -533,7 +557,7 @@ def _(student):
 @ex.check("by the input, several dimensions", points=1)
 def _(student):
     x, grad = 2 * torch.randn(2, 3, 4, 5) + 1, torch.randn(2, 3, 4, 5)
-    for dims in [(0, 2, 3), (2, 3), (-3, -2, -1)]:
+    for dims in [(0, 2, 3), (2, 3), (-3, -2, -1), (-1,), (0, -2)]:
         (want,) = gradients(lambda x, dims=dims: normalized(x, dims), grad, x)
         close(
             student.run(by_hand, "normalize_backward", grad, x, dims),
@@ -555,6 +579,10 @@ def _(student):
     (want,) = gradients(lambda x: normalized(x, (0,)), grad[:, :2].new_ones(4, 2).cumsum(0), x)
     got = student.run(by_hand, "normalize_backward", torch.ones(4, 2).cumsum(0), x, (0,))
     close(got, want, "small numbers, default eps")
+    x, grad = torch.ones(2, 1), torch.tensor([[4.0], [0.0]])
+    (want,) = gradients(lambda x: normalized(x, (0,)), grad, x)
+    got = student.run(by_hand, "normalize_backward", grad, x, (0,))
+    close(got, want, "a group of equal numbers, default eps")
 
 
 @ex.check("batch normalisation: x", points=1)
@@ -649,6 +677,24 @@ ex.mistake(
     "x in place of x_hat",
     "The part along x_hat is taken away, not the part along x.",
     edit=("x_hat = normalize(x, dims, eps)", "x_hat = x - x.mean(dim=dims, keepdim=True)"),
+)
+ex.mistake(
+    "negative dims counted from the front",
+    "dims may be negative: -1 is the last dimension, not the second.",
+    edit=(
+        "    x_hat = normalize(x, dims, eps)\n",
+        "    dims = tuple(abs(d) for d in dims)\n    x_hat = normalize(x, dims, eps)\n",
+    ),
+)
+ex.mistake(
+    "no gradient for a group of equal numbers",
+    "With eps in s nothing is 0/0: the formula holds there too, and s is the root of eps.",
+    edit=(
+        "    return (grad - grad.mean(dim=dims, keepdim=True) - along * x_hat) / deviation",
+        "    equal = x.amax(dim=dims, keepdim=True) == x.amin(dim=dims, keepdim=True)\n"
+        "    grad = torch.where(equal, 0.0, grad)\n"
+        "    return (grad - grad.mean(dim=dims, keepdim=True) - along * x_hat) / deviation",
+    ),
 )
 ex.mistake(
     "not divided by the deviation",
@@ -871,6 +917,22 @@ def without_gradients(student: Any, state: dict[str, Tensor], x: Tensor, frozen:
         return [layer(x), layer.running_mean, layer.running_var]
 
 
+def steps_then_evaluation(
+    student: Any, state: dict[str, Tensor], weight: Tensor, inputs: list[Tensor], made: Any = None
+) -> dict[str, Any]:
+    """A probe: steps of a linear layer and the module in training mode, one in evaluation mode."""
+    layer = made or student.BatchNorm(len(state["weight"]))
+    layer.load_state_dict(state, strict=False)
+    layer.double()
+    weight, outputs = weight.clone().requires_grad_(), []
+    for step, x in enumerate(inputs):
+        layer.train(step < len(inputs) - 1)
+        y = layer(x @ weight)
+        (y * torch.arange(y.numel(), dtype=y.dtype).cos().reshape(y.shape)).sum().backward()
+        outputs.append(y)
+    return {"outputs": outputs, "gradient": weight.grad}
+
+
 @ex.check("several steps, other momentum and eps, frozen or under no_grad", points=1)
 def _(student):
     state, x = a_state(3), 2 * torch.randn(5, 3) + 1
@@ -879,6 +941,12 @@ def _(student):
         want, how = trained([x, *state.values()]), "frozen" if frozen else "under no_grad"
         expect(got[0], want[0], f"output, {how}", rtol=1e-3, atol=1e-4)
         expect(got[1:], want[1:], f"running statistics, {how}", rtol=1e-3, atol=1e-4)
+    given = state, torch.randn(2, 3).double(), [torch.randn(4, 2).double() for _ in range(3)]
+    want = steps_then_evaluation(None, *given, torchs(state, 2, {}))
+    got = student.run(steps_then_evaluation, *given)
+    what = "two steps behind a linear layer, then evaluation"
+    for key in want:
+        expect(got[key], want[key], f"{key}, {what}", rtol=1e-3, atol=1e-4)
     agree(
         student, [3 * torch.randn(n, 4, 2, 3) + n for n in [2, 5, 3]], True, momentum=0.3, eps=0.5
     )
@@ -901,14 +969,14 @@ def at_first(student: Any) -> dict[str, Any]:
     }
 
 
-def one_number(student: Any, shape: tuple[int, ...], training: bool) -> str | None:
-    """A probe: the exception that one number a channel raises."""
-    layer = student.BatchNorm(shape[1]).train(training)
+def one_number(student: Any, shape: tuple[int, ...], training: bool) -> list[Any]:
+    """A probe: the exception that one number a channel raises, and the statistics afterwards."""
+    layer, raised = student.BatchNorm(shape[1]).train(training), None
     try:
-        layer(torch.ones(shape))
+        layer(torch.full(shape, 3.0))
     except Exception as error:
-        return type(error).__name__
-    return None
+        raised = probes.kind_of(error)
+    return [raised, layer.running_mean, layer.running_var]
 
 
 @ex.check("starting values; one number a channel raises ValueError", points=0.5)
@@ -924,10 +992,15 @@ def _(student):
         ((1, 2, 1, 1), True, "ValueError"),
         ((1, 3), False, None),
         ((1, 2, 1, 2), True, None),
+        ((1, 3, 5), True, None),
         ((2, 3), True, None),
     ]:
         mode = "training" if training else "evaluation"
-        expect(student.run(one_number, shape, training), name, f"shape {shape} in {mode} mode")
+        raised, mean, var = student.run(one_number, shape, training)
+        expect(raised, name, f"shape {shape} in {mode} mode")
+        if name:
+            got, want = [mean, var], [torch.zeros(shape[1]), torch.ones(shape[1])]
+            expect(got, want, f"running statistics after the error, shape {shape}")
 
 
 @ex.check("float64, channels last in memory, far from zero", points=0.5)
@@ -1053,11 +1126,6 @@ ex.mistake(
             "self.running_var.lerp_(new_var, self.momentum)",
             "self.running_var = self.running_var.lerp(new_var, self.momentum)",
         ),
-        (
-            "        dims = (0",
-            "        x = x * (1 + 0 * (self.running_mean + self.running_var).sum())\n"
-            "        dims = (0",
-        ),
     ],
 )
 ex.mistake(
@@ -1097,6 +1165,30 @@ ex.mistake(
     "one number a channel goes through",
     "Its spread is unknown: raise ValueError.",
     edit=("if x.numel() == x.shape[1]:", "if len(x) == 0:"),
+)
+ex.mistake(
+    "the error comes too late",
+    "Look at the number of numbers first: after the update the running variance is NaN for good.",
+    edit=[
+        (
+            "            if x.numel() == x.shape[1]:\n                raise",
+            "            if x.numel() == 0:\n                raise",
+        ),
+        (
+            "            self.running_var.lerp_(new_var, self.momentum)\n",
+            "            self.running_var.lerp_(new_var, self.momentum)\n"
+            "            if x.numel() == x.shape[1]:\n"
+            '                raise ValueError("one number")\n',
+        ),
+    ],
+)
+ex.mistake(
+    "the error for every sequence",
+    "One sequence of several numbers in each channel is enough, as one image is.",
+    edit=(
+        "if x.numel() == x.shape[1]:",
+        "if x.numel() == x.shape[1] or (len(x) == 1 and x.dim() != 4):",
+    ),
 )
 ex.mistake(
     "weight and bias along the last dimension",
@@ -1236,12 +1328,13 @@ def a_norm(channels: int) -> list[Tensor]:
 
 @ex.check("convolution without bias: the outputs are equal", points=1)
 def _(student):
-    x, weight, norm = torch.randn(2, 3, 7, 6), torch.randn(5, 3, 3, 2), a_norm(5)
-    new_weight, new_bias = folded_pair(student, weight, None, *norm)
-    gamma, beta, mean, var = norm
-    want = F.batch_norm(F.conv2d(x, weight), mean, var, gamma, beta)
-    close(F.conv2d(x, new_weight, new_bias), want, "output", atol=1e-4)
-    close(new_bias, (beta - gamma * mean / (var + 1e-5).sqrt()), "bias")
+    for channels in [5, 3]:
+        x, weight, norm = torch.randn(2, 3, 7, 6), torch.randn(channels, 3, 3, 2), a_norm(channels)
+        new_weight, new_bias = folded_pair(student, weight, None, *norm)
+        gamma, beta, mean, var = norm
+        want, what = F.batch_norm(F.conv2d(x, weight), mean, var, gamma, beta), f"3 to {channels}"
+        close(F.conv2d(x, new_weight, new_bias), want, f"output, {what} channels", atol=1e-4)
+        close(new_bias, (beta - gamma * mean / (var + 1e-5).sqrt()), f"bias, {what} channels")
 
 
 @ex.check("with bias, groups, a linear layer", points=1)
@@ -1327,6 +1420,7 @@ def block_state(args: list[int], kwargs: dict[str, int]) -> dict[str, Tensor]:
     """Random parameters and buffers of a block."""
     weight = nn.Conv2d(*args, **kwargs).weight.detach()
     norm = {f"norm.{name}": value for name, value in a_state(args[1]).items()}
+    norm["norm.weight"] = 4 * norm["norm.weight"]
     return {"conv.weight": 2 * weight, **norm}
 
 
@@ -1347,27 +1441,48 @@ def _(student):
             expect(got[key], want[key], f"{key}, {args} {kwargs}", rtol=1e-3, atol=1e-4)
 
 
-def folds(student: Any, args: list[int], kwargs: dict, state: dict, x: Tensor) -> dict:
-    """A probe: the folded block on x, and what is left of the block."""
+def folds(
+    student: Any, args: list[int], kwargs: dict, state: dict, x: Tensor, modes: list[bool]
+) -> dict:
+    """A probe: the folded block on x, what is left of the block, and what a second fold gives."""
     block = student.ConvNorm(*args, **kwargs)
     block.load_state_dict(state, strict=False)
-    block.train()
+    block.train(modes[0])
+    block.norm.train(modes[1])
     folded = block.fold()
     kinds = [kind.__name__ for kind in type(folded).__mro__]
     with torch.no_grad():
         y = folded(x)
         for parameter in folded.parameters():
             parameter.zero_()
-    after = {n: v for n, v in block.state_dict().items() if "tracked" not in n}
+    after = {n: v.clone() for n, v in block.state_dict().items() if "tracked" not in n}
     names = sorted(name for name, _ in folded.named_parameters())
-    return {"kinds": kinds, "y": y, "names": names, "after": after, "training": block.training}
+    found = {"kinds": kinds, "y": y, "names": names, "after": after}
+    found["modes"] = [block.training, block.norm.training]
+    with torch.no_grad():
+        block.norm.running_mean.add_(1.0)
+        found["y again"] = block.fold()(x)
+    return found
+
+
+def folds_in_float64(student: Any, state: dict, x: Tensor) -> dict:
+    """A probe: what a block in float64 with a small running variance folds into."""
+    block = student.ConvNorm(2, 3, 3)
+    block.load_state_dict(state, strict=False)
+    folded = block.double().fold()
+    with torch.no_grad():
+        return {"dtypes": [str(p.dtype) for p in folded.parameters()], "y": folded.double()(x)}
+
+
+# The modes of the block and of its normalisation, which may be frozen for itself.
+MODES = [[True, True], [True, False], [False, False]]
 
 
 @ex.check("the folded block, and the block afterwards", points=1)
 def _(student):
-    for args, kwargs in BLOCKS:
+    for (args, kwargs), modes in zip(BLOCKS, MODES, strict=True):
         state, x = block_state(args, kwargs), torch.randn(2, args[0], 5, 7)
-        got = student.run(folds, args, kwargs, state, x)
+        got = student.run(folds, args, kwargs, state, x, modes)
         gamma, beta, mean, var = (state[f"norm.{n}"] for n in a_state(1))
         z = F.conv2d(x, state["conv.weight"], None, **dict(kwargs.items()))
         want = F.batch_norm(z, mean, var, gamma, beta)
@@ -1375,7 +1490,16 @@ def _(student):
         expect(got["after"], state, "the block's parameters and buffers afterwards")
         require("Conv2d" in got["kinds"], "the new module is no nn.Conv2d", got=got["kinds"])
         expect(got["names"], ["bias", "weight"], "parameters of the new module")
-        expect(got["training"], True, "training mode of the block afterwards")
+        expect(got["modes"], modes, "is it in training mode afterwards: the block, its norm")
+        want = F.batch_norm(z, mean + 1, var, gamma, beta)
+        close(got["y again"], want, "a second fold, after the running mean has changed", atol=1e-4)
+    state, x = block_state([2, 3, 3], {}), torch.randn(2, 2, 5, 4).double()
+    state["norm.running_var"] = 1e-5 * state["norm.running_var"]
+    gamma, beta, mean, var = (state[f"norm.{n}"].double() for n in a_state(1))
+    want = F.batch_norm(F.conv2d(x, state["conv.weight"].double()), mean, var, gamma, beta)
+    got = student.run(folds_in_float64, state, x)
+    expect(got["dtypes"], ["torch.float64"] * 2, "dtypes of a float64 block's new parameters")
+    close(got["y"], want, "output, float64, small running variance", atol=1e-3)
 
 
 ex.mistake(
@@ -1468,8 +1592,8 @@ ex.mistake(
     edit=("folded = copy.deepcopy(self.conv)", "folded = self.conv"),
 )
 ex.mistake(
-    "the folded convolution forgets stride, padding and groups",
-    "The new convolution has the stride, padding and groups of the old one.",
+    "the folded convolution forgets the old one's settings",
+    "The new convolution has the stride, the padding and the groups of the old one, all three.",
     edit=(
         "folded = copy.deepcopy(self.conv)",
         "folded = nn.Conv2d(self.conv.in_channels, self.conv.out_channels, self.conv.kernel_size)",
@@ -1487,6 +1611,52 @@ ex.mistake(
     "fold puts the block into evaluation mode",
     "fold leaves the block as it was, its mode too.",
     edit=("        folded = copy", "        self.eval()\n        folded = copy"),
+)
+
+
+ex.mistake(
+    "fold sets the mode of the whole block",
+    "fold leaves the modes as they were, whichever they are: a norm may be frozen in evaluation "
+    "mode inside a block that trains. It need not touch them at all.",
+    edit=(
+        "        folded = copy.deepcopy(self.conv)",
+        "        self.train(self.training)\n        folded = copy.deepcopy(self.conv)",
+    ),
+)
+ex.mistake(
+    "fold puts the block into training mode",
+    "fold leaves the block as it was, its mode too: it may be in evaluation mode.",
+    edit=("        folded = copy", "        self.train()\n        folded = copy"),
+)
+ex.mistake(
+    "the first fold for ever",
+    "Each call makes a new convolution from the parameters and statistics of that moment.",
+    edit=[
+        (
+            "        folded = copy.deepcopy(self.conv)",
+            '        if hasattr(self, "kept"):\n            return self.kept[0]\n'
+            "        folded = copy.deepcopy(self.conv)",
+        ),
+        ("        return folded", "        self.kept = [folded]\n        return folded"),
+    ],
+)
+ex.mistake(
+    "the folded convolution is float32",
+    "The new convolution's parameters have the dtype of conv.weight.",
+    edit=(
+        "nn.Parameter(weight.detach()), nn.Parameter(bias.detach())",
+        "nn.Parameter(weight.detach().float()), nn.Parameter(bias.detach().float())",
+    ),
+)
+ex.mistake(
+    "the block folds without eps",
+    "The block's normalisation has an eps: it counts where the running variance is small.",
+    edit=("None, *parameters, norm.eps)", "None, *parameters, 0.0)"),
+)
+ex.mistake(
+    "the block ends in ReLU6",
+    "ReLU has no upper limit.",
+    edit=("F.relu(self.norm(self.conv(x)))", "F.relu6(self.norm(self.conv(x)))"),
 )
 
 
@@ -1524,13 +1694,14 @@ class ConvolutionAnew(nn.Module):
         c_out, c_in, *_ = self.conv.weight.shape
         kernel = self.conv.kernel_size
         folded = nn.Conv2d(c_in * self.settings["groups"], c_out, kernel, **self.settings)
+        folded = folded.to(self.conv.weight)
         n = self.norm
         new = fold_batch_norm(
             self.conv.weight, None, n.weight, n.bias, n.running_mean, n.running_var
         )
         folded.weight.copy_(new[0])
         folded.bias.copy_(new[1])
-        return folded.to(self.conv.weight.device)
+        return folded
 
 
 ex.alternative(
@@ -1544,7 +1715,8 @@ ex.alternative(
         ),
         (
             "nn.Parameter(weight.detach()), nn.Parameter(bias.detach())",
-            "nn.Parameter(weight.detach().float()), nn.Parameter(bias.detach().float())",
+            "nn.Parameter(weight.detach().to(self.conv.weight)), "
+            "nn.Parameter(bias.detach().to(self.conv.weight))",
         ),
     ],
 )
@@ -1566,6 +1738,7 @@ LAYERS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((2, 3, 4, 5), (3, 4, 5)),
     ((2, 3, 2, 5), (2, 5)),
     ((6,), (6,)),
+    ((2, 3, 2, 5), (5,)),
 ]
 
 
@@ -1597,6 +1770,11 @@ def _(student):
     far, one, zero = far_from_zero(8, 3).T, torch.ones(8), torch.zeros(8)
     want = F.layer_norm(far.double(), (8,))
     expect(student.layer_norm(far, one, zero), want, "numbers near 10000", rtol=2e-2, atol=2e-2)
+    grad = torch.randn(3, 8)
+    got = student.run(by_hand, "layer_norm_backward", grad, far, one)
+    want = layer_gradients(far, one, grad)
+    for a, b, name in zip(got, want, ["dx", "dgamma", "dbeta"], strict=True):
+        expect(a, b, f"{name} of numbers near 10000", rtol=2e-2, atol=5e-2)
     x, gamma, beta = (t.double() for t in a_layer((3, 4), (4,)))
     for eps in [0.5, 3.0]:
         want = F.layer_norm(x, (4,), gamma, beta, eps)
@@ -1667,6 +1845,18 @@ ex.mistake(
         "mean = x.mean(dims, keepdim=True)\n"
         "    var = x.square().mean(dims, keepdim=True) - mean**2\n"
         "    return gamma * (x - mean) / (var + eps).sqrt() + beta",
+    ),
+)
+
+
+ex.mistake(
+    "backward: cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts, in the backward pass too.",
+    edit=(
+        "    dgamma = (grad * normalize(x, dims, eps))",
+        "    mean = x.mean(dims, keepdim=True)\n"
+        "    var = (x.square().mean(dims, keepdim=True) - mean**2).clamp(min=0)\n"
+        "    dgamma = (grad * (x - mean) / (var + eps).sqrt())",
     ),
 )
 
@@ -1761,6 +1951,19 @@ ex.mistake(
             "(grad * normalize(x, dims, eps)).sum(0)",
         ),
         ("grad.sum_to_size(gamma.shape)", "grad.sum(0)"),
+    ],
+)
+ex.mistake(
+    "parameters' gradients over two dimensions at most",
+    "There may be any number of leading dimensions: sum over every one.",
+    edit=[
+        (
+            "(grad * normalize(x, dims, eps)).sum_to_size(gamma.shape)",
+            "grad * normalize(x, dims, eps)\n"
+            "    lead = list(range(min(x.dim() - gamma.dim(), 2)))\n"
+            "    dgamma = dgamma.sum(lead) if lead else dgamma",
+        ),
+        ("grad.sum_to_size(gamma.shape)", "grad.sum(lead) if lead else grad"),
     ],
 )
 ex.mistake(
@@ -1863,6 +2066,8 @@ def _(student):
         x, gamma, beta = image_batch(*shape)
         want = F.group_norm(x, groups, gamma, beta)
         close(student.group_norm(x, groups, gamma, beta), want, f"{shape}, {groups} groups")
+    x, gamma, beta = image_batch(2, 4)
+    close(student.group_norm(x, 4, gamma, beta), beta.expand(2, 4), "groups of a single number")
 
 
 @ex.check("instance normalisation", points=1)
@@ -1914,7 +2119,7 @@ def _(student):
 @ex.check("eps, ValueError, not contiguous, not modified", points=0.5)
 def _(student):
     x, gamma, beta = image_batch(2, 6, 3, 4)
-    for groups in [4, 5]:
+    for groups in [4, 5, 12]:
         expect(student.raises("group_norm", x, groups, gamma, beta), "ValueError", f"{groups} of 6")
     want = F.group_norm(x, 2, gamma, beta, 1.5)
     close(student.group_norm(x, 2, gamma, beta, eps=1.5), want, "eps 1.5")
@@ -1928,10 +2133,19 @@ def _(student):
     last = torch.randn(2, 4, 3, 6).permute(0, 3, 1, 2)
     want = F.group_norm(last, 2, gamma, beta)
     close(student.group_norm(last, 2, gamma, beta), want, "channels last in memory")
+    for given, what in [(far, "numbers near 10000"), (last.mT, "transposed pixels")]:
+        want = F.instance_norm(given.double(), weight=gamma.double(), bias=beta.double())
+        got = student.instance_norm(given, gamma, beta)
+        expect(got, want, f"instance_norm, {what}", rtol=2e-2, atol=5e-2)
     wide = [t.double() for t in (x, gamma, beta)]
     got = student.group_norm(wide[0], 3, wide[1], wide[2])
     expect(got, F.group_norm(wide[0], 3, *wide[1:]), "float64", rtol=1e-7, atol=1e-9, dtype=True)
+    got, want = student.instance_norm(*wide), F.instance_norm(wide[0], weight=wide[1], bias=wide[2])
+    expect(got, want, "instance_norm, float64", rtol=1e-7, atol=1e-9, dtype=True)
     require(student.unchanged("group_norm", x, 2, gamma, beta), "group_norm changes its arguments")
+    require(
+        student.unchanged("instance_norm", x, gamma, beta), "instance_norm changes its arguments"
+    )
 
 
 ex.mistake(
@@ -2018,6 +2232,58 @@ ex.mistake(
         "    if channels % groups:\n"
         '        raise ValueError(f"{groups} groups do not divide {channels} channels")\n',
         "    if channels % groups:\n        groups = 1\n",
+    ),
+)
+ex.mistake(
+    "more groups than channels go through",
+    "12 does not divide 6: a group has at least one channel. Raise ValueError.",
+    edit=("    if channels % groups:\n", "    if channels % groups and groups <= channels:\n"),
+)
+ex.mistake(
+    "a group of one number raises",
+    "By the formula such a group is zero and beta is left; only batch normalisation raises.",
+    edit=(
+        "    x_hat = Normalize",
+        '    if x[0].numel() == groups:\n        raise ValueError("one number")\n'
+        "    x_hat = Normalize",
+    ),
+)
+ex.mistake(
+    "instance: cancellation far from zero",
+    "Near 10^4 the float32 squares have lost all that counts: subtract the mean first.",
+    edit=(
+        "return group_norm(x, x.shape[1], gamma, beta, eps)",
+        "dims, shape = list(range(2, x.dim())), (-1,) + (1,) * (x.dim() - 2)\n"
+        "    mean = x.mean(dims, keepdim=True)\n"
+        "    var = (x.square().mean(dims, keepdim=True) - mean**2).clamp(min=0)\n"
+        "    x_hat = (x - mean) / (var + eps).sqrt()\n"
+        "    return gamma.reshape(shape) * x_hat + beta.reshape(shape)",
+    ),
+)
+ex.mistake(
+    "instance: computes in float32",
+    "The result has the dtype of x, and its precision.",
+    edit=(
+        "group_norm(x, x.shape[1], gamma, beta, eps)",
+        "group_norm(x.float(), x.shape[1], gamma, beta, eps)",
+    ),
+)
+ex.mistake(
+    "instance: view of what is not contiguous",
+    "x need not be contiguous: reshape copies where view cannot.",
+    edit=(
+        "return group_norm(x, x.shape[1], gamma, beta, eps)",
+        "return group_norm(x.view(*x.shape[:2], -1), x.shape[1], gamma, beta, eps).view(x.shape)",
+    ),
+)
+ex.mistake(
+    "instance: changes its argument",
+    "`-=` and `sub_` write into the caller's tensor.",
+    edit=(
+        "return group_norm(x, x.shape[1], gamma, beta, eps)",
+        "with torch.no_grad():\n"
+        "        x.sub_(x.mean(list(range(2, x.dim())), keepdim=True))\n"
+        "    return group_norm(x, x.shape[1], gamma, beta, eps)",
     ),
 )
 ex.mistake(
@@ -2116,28 +2382,35 @@ def drop_directly(student: Any, x: Tensor, keep: float, training: bool = True) -
     return student.direct_dropout(x, keep, training, generator=generator)
 
 
-def facts(mask: Tensor) -> dict[str, float]:
+def facts(mask: Tensor) -> dict[str, Any]:
     """What can be said of a random mask whatever the order of its draws.
 
     The masks have 60,000 entries and shares that end in a whole tenth: the margins of the rounding
     are beyond ten standard errors.
     """
     mask = mask.double()
-    rows, columns = mask.shape
     spread = mask.std(correction=0) + 1e-9
+    centred, alike = (mask - mask.mean()) / spread, []
+    for dim, size in enumerate(mask.shape):
+        pairs = centred.narrow(dim, 1, size - 1) * centred.narrow(dim, 0, size - 1)
+        alike.append(abs(round(pairs.mean().item(), 1)))
+    mask = mask.reshape(300, 200)
+    rows, columns = mask.shape
     return {
         "share that is kept": round(mask.mean().item(), 1),
         "spread of the row means": round((mask.mean(1).std() / spread * columns**0.5).item()),
         "spread of the column means": round((mask.mean(0).std() / spread * rows**0.5).item()),
+        "correlation of neighbours along each dimension": alike,
     }
 
 
-def random_mask(share: float) -> dict[str, float]:
+def random_mask(share: float, dims: int = 2) -> dict[str, Any]:
     """The right answer of `facts`."""
     return {
         "share that is kept": share,
         "spread of the row means": 1,
         "spread of the column means": 1,
+        "correlation of neighbours along each dimension": [0.0] * dims,
     }
 
 
@@ -2150,11 +2423,14 @@ def _(student):
     x = torch.zeros(300, 200)
     _, mask = student.run(drop, x, 0.3)
     expect(facts(mask), random_mask(0.7), "the mask of an input of zeros")
+    _, mask = student.run(drop, torch.ones(10, 6, 20, 50), 0.3)
+    expect(facts(mask), random_mask(0.7, 4), "the mask of an input of four dimensions")
 
 
 @ex.check("inverted: the output follows from the mask", points=1)
 def _(student):
-    for p, x in [(0.3, torch.randn(30, 7)), (0.6, torch.randn(3, 4, 5)), (0.25, torch.randn(9))]:
+    for p, *shape in [(0.3, 30, 7), (0.6, 3, 4, 5), (0.25, 9), (0.25,)]:
+        x = torch.randn(shape)
         y, mask = student.run(drop, x, p)
         close(y, x * mask / (1 - p), f"output for p = {p}")
         expect(list(mask.shape), list(x.shape), "shape of the mask")
@@ -2179,8 +2455,19 @@ def _(student):
     )
 
 
-@ex.check("p = 0, p = 1, and outside", points=0.5)
+def dtypes(student: Any, dtype: torch.dtype) -> list[str]:
+    """A probe: the dtype of dropout's output, of direct dropout's in training and at test."""
+    x = torch.ones(3, dtype=dtype)
+    found = [student.dropout(x, 0.5)[0]]
+    found += [student.direct_dropout(x, 0.5, training) for training in [True, False]]
+    return [str(y.dtype) for y in found]
+
+
+@ex.check("p = 0, p = 1, and outside; the dtype of x", points=0.5)
 def _(student):
+    for dtype in [torch.float16, torch.float32, torch.float64]:
+        what = f"dropout, direct_dropout in training and at test: dtype for {dtype}"
+        expect(student.run(dtypes, dtype), [str(dtype)] * 3, what)
     x, some = torch.randn(4, 5), torch.rand(4, 5) < 0.5
     y, mask = student.run(drop, x, 0.0)
     close([y, mask.float()], [x, torch.ones(4, 5)], "p = 0: output and mask")
@@ -2205,6 +2492,13 @@ def _(student):
     close(student.run(drop_directly, x[:3], 1.0), x[:3], "keep = 1")
     close(student.run(drop_directly, x[:3], 0.0), 0 * x[:3], "keep = 0")
     close(student.run(drop_directly, x[:3], 0.0, False), 0 * x[:3], "keep = 0 at test")
+    y = student.run(drop_directly, torch.ones(10, 6, 20, 50), 0.8)
+    expect(facts(y != 0), random_mask(0.8, 4), "what is kept of an input of four dimensions")
+    require(
+        student.unchanged("direct_dropout", x[:3], 0.5, True)
+        and student.unchanged("direct_dropout", x[:3], 0.5, False),
+        "direct_dropout changes its argument",
+    )
 
 
 def counts(student: Any, name: str) -> list[float]:
@@ -2240,7 +2534,6 @@ def streams(student: Any, name: str) -> dict[str, list[Tensor]]:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     seeded = [draw(one), draw(one), draw(same), draw(other)]
-    student.direct_dropout(torch.ones(3), 0.5, False)
     after = torch.get_rng_state()
     free = [draw(None), draw(None)]
     many = [draw(one) for _ in range(100)]
@@ -2258,7 +2551,7 @@ def habits(found: dict[str, list[Tensor]]) -> dict[str, bool]:
         "another seed gives another mask": not same(seeded[0], seeded[3]),
         "a hundred calls give a hundred masks": len(torch.stack(found["many"]).unique(dim=0))
         == 100,
-        "with a generator, or at test, the global one is left alone": same(*states),
+        "with a generator the global one is left alone": same(*states),
         "without a generator the global one is used": same(free[0], free[2]),
         "without a generator a second call gives another mask": not same(free[0], free[1]),
     }
@@ -2316,6 +2609,32 @@ ex.mistake(
         "torch.rand(x.shape, generator=generator, device=x.device) >= p",
         "(torch.rand((1, *x.shape[1:]), generator=generator, device=x.device) >= p)"
         ".expand(x.shape)",
+    ),
+)
+ex.mistake(
+    "one draw for a channel",
+    "Every element draws for itself, of images too: whole channels are another method (Dropout2d).",
+    edit=(
+        "torch.rand(x.shape, generator=generator, device=x.device) >= p",
+        "(torch.rand(x.shape[:2] + (1,) * (x.dim() - 2), generator=generator, device=x.device)"
+        " >= p).expand(x.shape)",
+    ),
+)
+ex.mistake(
+    "one mask for all examples",
+    "Every element draws for itself: the examples have masks of their own.",
+    edit=(
+        "torch.rand(x.shape, generator=generator, device=x.device) >= p",
+        "(torch.rand(x.shape[-2:], generator=generator, device=x.device) >= p).expand(x.shape)",
+    ),
+)
+ex.mistake(
+    "neighbours share a draw",
+    "The elements are independent, neighbours too: one draw for each.",
+    edit=(
+        "torch.rand(x.shape, generator=generator, device=x.device) >= p",
+        "(torch.rand((x.numel() + 1) // 2, generator=generator, device=x.device)"
+        ".repeat_interleave(2)[: x.numel()].reshape(x.shape) >= p)",
     ),
 )
 ex.mistake(
@@ -2400,6 +2719,28 @@ ex.mistake(
     edit=("[1] if training else x * keep", "[1]"),
 )
 ex.mistake(
+    "direct: changes x",
+    "`*=` and `mul_` write into the caller's tensor.",
+    edit=("if training else x * keep", "if training else x.mul_(keep)"),
+)
+ex.mistake(
+    "direct: the mask decides the dtype",
+    "The output has the dtype of x: a float32 mask widens float16. Multiply by the bool mask, or "
+    "give the mask the dtype of x.",
+    edit=(
+        "x * dropout(x, 1 - keep, generator)[1] if",
+        "x * dropout(x, 1 - keep, generator)[1].float() if",
+    ),
+)
+ex.mistake(
+    "direct: float64",
+    "The output has the dtype of x.",
+    edit=(
+        "    return x * dropout(x, 1 - keep, generator)[1] if",
+        "    x = x.double()\n    return x * dropout(x, 1 - keep, generator)[1] if",
+    ),
+)
+ex.mistake(
     "direct: the generator is ignored",
     "Pass the generator on.",
     edit=("dropout(x, 1 - keep, generator)", "dropout(x, 1 - keep)"),
@@ -2441,6 +2782,17 @@ def _(x, keep, training, generator=None):
         return keep * x
     chances = torch.full(x.shape, float(keep), dtype=x.dtype)
     return x * torch.bernoulli(chances, generator=generator)
+
+
+@ex.alternative("direct, a mask in both modes, an error of its own", replaces="direct_dropout")
+def _(x, keep, training, generator=None):
+    class NoProbability(ValueError):
+        pass
+
+    if keep < 0 or keep > 1:
+        raise NoProbability("keep")
+    mask = torch.rand(x.shape, generator=generator, device=x.device) < keep
+    return x * mask if training else x * keep
 
 
 ex.equivalent("device=x.device) > p", "torch.rand gives exactly p once in 2^24 draws")
@@ -2642,7 +2994,7 @@ class Mixed(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(7, 4)
         self.block = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Linear(5, 4))
-        self.norm = nn.LayerNorm(4)
+        self.norm = nn.LayerNorm((2, 4))  # weight and bias have two dimensions
         self.head = nn.Linear(4, 7, bias=False)
         self.head.weight = self.embedding.weight  # tied
         self.again = self.norm  # a module that stands in two places
@@ -2710,9 +3062,10 @@ def _(student):
 
 @ex.check("the decays, in torch's optimiser", points=0.5)
 def _(student):
-    for decay in [0.3, 0.0]:
-        got = student.run(sorted_names, nets, "an MLP", decay)
-        expect(got["decay"], [decay, 0.0], f"decay of the two groups for {decay}")
+    for which in ["an MLP", "only gains", "nothing"]:
+        for decay in [0.3, 0.0]:
+            got = student.run(sorted_names, nets, which, decay)
+            expect(got["decay"], [decay, 0.0], f"decay of the two groups for {decay}, {which}")
     got = student.run(one_step)
     expect(got[0], torch.full((2, 3), 0.8), "a weight after a step without gradient")
     expect(got[1], torch.full((2,), 1.0), "a bias after a step without gradient")
@@ -2721,10 +3074,11 @@ def _(student):
 def one_step(student: Any) -> list[Tensor]:
     """A probe: parameters of 1 after a step of rate 0.5 with decay 0.4 and no gradient."""
     net = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.SGD(student.parameter_groups(net, 0.4), lr=0.5)
     for parameter in net.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)
-    torch.optim.SGD(student.parameter_groups(net, 0.4), lr=0.5).step()
+    optimiser.step()
     return [net.weight, net.bias]
 
 
@@ -2780,6 +3134,30 @@ ex.mistake(
     "exactly two dimensions",
     "A convolution's weight has four: two or more.",
     edit=("if p.dim() >= 2]", "if p.dim() == 2]"),
+)
+ex.mistake(
+    "normalisations are left out, whatever their shape",
+    "The rule goes by the number of dimensions alone: a LayerNorm over two dimensions has gains "
+    "with two.",
+    edit=[
+        (
+            "trained = [parameter for parameter in net.parameters() if parameter.requires_grad]",
+            "trained = [parameter for parameter in net.parameters() if parameter.requires_grad]\n"
+            "    gains = {id(p) for m in net.modules() if isinstance(m, nn.LayerNorm)"
+            " for p in m.parameters()}",
+        ),
+        ("if p.dim() >= 2]", "if p.dim() >= 2 and id(p) not in gains]"),
+        ("if p.dim() < 2]", "if p.dim() < 2 or id(p) in gains]"),
+    ],
+)
+ex.mistake(
+    "an empty group changes the decay",
+    "The second group's decay is 0, also if one of the groups is empty.",
+    edit=(
+        'if p.dim() < 2], "weight_decay": 0.0}',
+        "if p.dim() < 2],\n"
+        '         "weight_decay": 0.0 if any(p.dim() >= 2 for p in trained) else weight_decay}',
+    ),
 )
 ex.mistake(
     "the others decay too",
@@ -2931,6 +3309,7 @@ def _(student):
 def _(student):
     watched(student, [5.0, 3.0, 4.0, 2.0, 2.5, 2.2], 9)
     watched(student, [-1.0, -3.0, -2.0], 2)
+    watched(student, [1.0, 0.0, 5.0, 0.5], 3)
 
 
 @ex.check("an equal value is no better; min_delta", points=1)
@@ -2939,6 +3318,7 @@ def _(student):
     watched(student, [4.0, 3.75, 3.5, 3.25, 3.0, 2.0, 1.75], 2, 0.5)
     watched(student, [4.0, 3.5, 3.25, 2.75], 1, 0.5)
     watched(student, [4.0, 4.25, 3.0, 3.25, 3.5], 3, 0.5)
+    watched(student, [1.0, 0.99996, 0.99992, 0.99988], 2)
 
 
 @ex.check("NaN, infinity, and before the first epoch", points=1)
@@ -2976,10 +3356,11 @@ def two_at_once(student: Any) -> list[Any]:
 
 
 def exact_copies(student: Any) -> dict[str, Tensor]:
-    """A probe: the copy of tensors that float32 cannot hold."""
+    """A probe: the copy of tensors that neither float32 nor NumPy can hold."""
     stopper = student.EarlyStopping(2)
     state = {
-        "count": torch.tensor(2**24 + 1),
+        "count": torch.tensor(2**53 + 1),
+        "half": torch.tensor([1.5], dtype=torch.bfloat16),
         "wide": torch.tensor([1 / 3, -1e-300], dtype=torch.float64),
         "flags": torch.tensor([True, False]),
     }
@@ -2990,7 +3371,8 @@ def exact_copies(student: Any) -> dict[str, Tensor]:
 @ex.check("with a network, two side by side, integers and float64", points=0.5)
 def _(student):
     got = student.run(exact_copies)
-    expect(got["count"], torch.tensor(2**24 + 1), "copy of an integer", rtol=0, atol=0, dtype=True)
+    expect(got["count"], torch.tensor(2**53 + 1), "copy of an integer", rtol=0, atol=0, dtype=True)
+    expect(got["half"], torch.tensor([1.5], dtype=torch.bfloat16), "copy of bfloat16", dtype=True)
     want = torch.tensor([1 / 3, -1e-300], dtype=torch.float64)
     expect(got["wide"], want, "copy of float64", rtol=0, atol=0, dtype=True)
     expect(got["flags"], torch.tensor([True, False]), "copy of bool", dtype=True)
@@ -3010,6 +3392,34 @@ ex.mistake(
     "copies the dictionary, not the tensors",
     "A new dictionary holds the same tensors: clone each.",
     edit=("tensor.detach().clone() for name", "tensor.detach() for name"),
+)
+ex.mistake(
+    "one copy for all stoppers",
+    "A dictionary in the class belongs to all its objects: make it in __init__ or in update.",
+    edit=[
+        (
+            "    def __init__(self, patience",
+            "    kept = {}\n\n    def __init__(self, patience",
+        ),
+        (
+            "self.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}",
+            "self.kept.update((n, t.detach().clone()) for n, t in state.items())\n"
+            "            self.best_state = self.kept",
+        ),
+    ],
+)
+ex.mistake(
+    "a best value of zero is taken for none",
+    "0.0 is false in Python: ask for `is None`, or start from infinity.",
+    edit=(
+        "if value < self.best_value - self.min_delta:",
+        "if value < (self.best_value or math.inf) - self.min_delta:",
+    ),
+)
+ex.mistake(
+    "small improvements do not count",
+    "Only min_delta says how much is enough, and it is 0 unless given.",
+    edit=("self.best_value - self.min_delta:", "self.best_value - max(self.min_delta, 1e-4):"),
 )
 ex.mistake(
     "copies in float32",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.contract import Exercise, expect, require
+from autograder.contract import Exercise, expect, probes, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
     from autograder.reference.augmentation import pixels_at
@@ -29,6 +29,14 @@ def some_boxes(number: int, height: int, width: int) -> Tensor:
 
 def some_masks(number: int, height: int, width: int) -> Tensor:
     return torch.rand(number, height, width) < 0.4
+
+
+def expect_unchanged(student: Any, name: str, names: str, *arguments: Any) -> None:
+    """After a call each tensor among the arguments is as it was; `names` are the arguments'."""
+    after, _ = student.run(probes.arguments_after, name, *arguments)
+    for what, found, given in zip(names.split(), after, arguments, strict=True):
+        if isinstance(given, Tensor):
+            expect(found, given, f"{name} modifies its {what}", rtol=0, atol=0, dtype=True)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -67,6 +75,9 @@ def _(student):
     got = student.hflip(torch.rand(1, 4, 6), torch.zeros(0, 4), some_masks(0, 4, 6))
     expect(got[1], torch.zeros(0, 4), "no box")
     expect(got[2], torch.zeros(0, 4, 6, dtype=torch.bool), "no mask")
+    image = torch.rand(1, 4, 6)
+    got = student.hflip(image, torch.zeros(0, 4), some_masks(0, 4, 6))
+    expect(got[0], image.flip(-1), "the image, no box")
 
 
 @ex.check("masks, and nothing is modified", points=0.5)
@@ -75,7 +86,7 @@ def _(student):
     got = student.hflip(image, boxes, masks)
     expect(got[2], masks.flip(-1), "masks", dtype=True)
     expect(got[1], hflip_boxes(boxes, (4, 7)), "boxes")
-    require(student.unchanged("hflip", image, boxes, masks), "hflip changes its arguments")
+    expect_unchanged(student, "hflip", "image boxes masks", image, boxes, masks)
 
 
 BOXES = "torch.stack([width - x2, y1, width - x1, y2], dim=1)"
@@ -139,6 +150,26 @@ ex.mistake(
     edit=(
         BOXES,
         "boxes\n    boxes[:, 0], boxes[:, 2] = (width - x2).clone(), (width - x1).clone()",
+    ),
+)
+
+
+ex.mistake(
+    "writes into the image",
+    "The caller's image stays as it is: flip makes a new one.",
+    edit=("return image.flip(-1)", "return image.copy_(image.flip(-1))"),
+)
+ex.mistake(
+    "writes into the masks",
+    "The caller's masks stay as they are: flip makes new ones.",
+    edit=("masks.flip(-1)", "masks.copy_(masks.flip(-1))"),
+)
+ex.mistake(
+    "no boxes, no flip",
+    "An image without objects is flipped too.",
+    edit=(
+        "x1, y1, x2, y2 = ",
+        "if len(boxes) == 0:\n        return image, boxes, masks\n    x1, y1, x2, y2 = ",
     ),
 )
 
@@ -227,6 +258,9 @@ def _(student):
     tall = student.run(windows, (9, 6, 4, 6), 200, 1)
     expect(sorted({top for top, _ in tall}), list(range(6)), "rows where only they are free")
     expect([left for _, left in tall], [0] * 200, "columns where only rows are free")
+    wide = student.run(windows, (4, 9, 4, 6), 200, 2)
+    expect(sorted({left for _, left in wide}), list(range(4)), "columns where only they are free")
+    expect([top for top, _ in wide], [0] * 200, "rows where only columns are free")
     first, again = (student.run(windows, (90, 70, 4, 5), 6, 5, other) for other in (1, 2))
     require(first == again, "the same generator gives other windows", got=[first, again])
     other = student.run(windows, (90, 70, 4, 5), 6, 6)
@@ -240,6 +274,10 @@ def _(student):
     for window in [(0, 0, 20, 30), (3, 7, 11, 14), (9, 1, 10, 8), (2, 12, 5, 18)]:
         expect_crop(student, image, boxes, masks, labels, window, 0.1, f", window {window}")
     expect_crop(student, image, boxes.double(), masks, labels, (3, 7, 11, 14), 0.3, ", float64")
+    large = torch.tensor([[1.0, 0, 29, 20], [0, 2, 30, 19], [4, 1, 27, 20]])
+    for window in [(1, 3, 17, 5), (3, 2, 5, 26), (2, 4, 16, 6)]:
+        some = (image[0], large, masks[:3], labels[:3], window, 0.01)
+        expect_crop(student, *some, f", large boxes, image (H, W), window {window}")
 
 
 EDGE = torch.tensor(
@@ -257,6 +295,15 @@ def _(student):
     corner = torch.tensor([[0.0, 0, 2.5, 2.25], [1, 3, 2.5, 4], [11.75, 9.5, 14, 12], [3, 3, 4, 4]])
     some = (image, corner, masks[:4], labels[:4])
     expect_crop(student, *some, (2, 2, 8, 10), 0.01, ", less than a pixel is left")
+    inner = torch.tensor([[2.0, 2, 12, 10], [3, 4, 7, 5], [2, 3, 4, 10], [1.75, 3, 4, 9]])
+    whole = (image, inner, masks[:4], labels[:4])
+    expect_crop(student, *whole, (2, 2, 8, 10), 1.0, ", all but one are wholly visible")
+    outer = torch.tensor([[-4.0, 0, 4, 4], [10, 8, 18, 16], [0, -8, 4, 4], [12, 4, 20, 8]])
+    what = ", boxes stick out of the image"
+    expect_crop(student, image, outer, masks[:4], labels[:4], (0, 0, 12, 16), 0.5, what)
+    expect_crop(student, image, outer, masks[:4], labels[:4], (0, 0, 12, 16), 0.3, what)
+    blank = torch.zeros_like(masks)
+    expect_crop(student, image, EDGE, blank, labels, (2, 2, 8, 10), 0.25, ", empty masks")
     got = student.crop(image, EDGE, masks, labels, (2, 2, 8, 10))
     want = cropped(image, EDGE, masks, labels, (2, 2, 8, 10), 0.25)
     expect(got[3], want[3], "labels with the default")
@@ -272,7 +319,10 @@ def _(student):
     expect_crop(student, image, *none, (1, 2, 4, 6), 0.25, ", no objects")
     arguments = (image, boxes, masks, labels, (1, 2, 6, 7), 0.1)
     expect_crop(student, *arguments)
-    require(student.unchanged("crop", *arguments), "crop changes its arguments")
+    names = "image boxes masks labels window share"
+    expect_unchanged(student, "crop", names, *arguments)
+    some = (torch.rand(1, 12, 16), EDGE, some_masks(5, 12, 16), torch.arange(5) + 10)
+    expect_unchanged(student, "crop", names, *some, (2, 2, 8, 10), 0.5)
 
 
 ex.mistake(
@@ -418,6 +468,61 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "wholly visible is not enough",
+    "A box that is wholly visible has A' = A: with min_visible 1 it stays.",
+    edit=(
+        "visible >= min_visible * area",
+        "(visible > min_visible * area if min_visible == 1 else visible >= min_visible * area)",
+    ),
+)
+ex.mistake(
+    "y clipped at the shorter side",
+    "y is clipped at the height, also where the window is higher than wide.",
+    edit=("[width, height, width, height]", "2 * [width, min(width, height)]"),
+)
+ex.mistake(
+    "objects with an empty mask go",
+    "The share of the box's area alone decides.",
+    edit=(
+        "keep = (visible > 0) & (visible >= min_visible * area)",
+        "keep = (visible > 0) & (visible >= min_visible * area)\n"
+        "    keep &= masks[:, top : top + height, left : left + width].flatten(1).any(dim=1)",
+    ),
+)
+ex.mistake(
+    "the box's area inside the image",
+    "A is the area of the whole box, also of one that sticks out of the image.",
+    edit=(
+        "area, visible = ((b[:, 2:] - b[:, :2]).prod(dim=1) for b in (boxes, clipped))",
+        "size = boxes.new_tensor([image.shape[-1], image.shape[-2]] * 2)\n"
+        "    inside = boxes.clamp(min=0).minimum(size)\n"
+        "    area, visible = ((b[:, 2:] - b[:, :2]).prod(dim=1) for b in (inside, clipped))",
+    ),
+)
+ex.mistake(
+    "full height, no draw",
+    "Where only one row is possible the column is still drawn.",
+    edit=(
+        "top = torch.randint(",
+        "if height == out_height:\n        return 0, 0\n    top = torch.randint(",
+    ),
+)
+ex.mistake(
+    "images with channels only",
+    "The image is (..., H, W): it may have no channel axis.",
+    edit=(
+        "top, left, height, width = window",
+        "top, left, height, width = window\n    _, _, _ = image.shape[-3:]",
+    ),
+)
+ex.mistake(
+    "erases the boxes that go",
+    "The caller's boxes stay as they are, those of dropped objects too.",
+    edit=("rows, columns = slice(", "boxes[~keep] = 0\n    rows, columns = slice("),
+)
+
+
 @ex.alternative("a loop over the objects", replaces="crop")
 def _(image, boxes, masks, labels, window, min_visible=0.25):
     top, left, height, width = window
@@ -506,7 +611,13 @@ def expect_matrix(student, what, *args, **kwargs):
 
 @ex.check("rotation about the centre, odd and even sizes", points=1)
 def _(student):
-    for height, width, degrees in [(4, 6, 30), (5, 9, -75), (31, 20, 180), (7, 3, 400.5)]:
+    for height, width, degrees in [
+        (4, 6, 30),
+        (5, 9, -75),
+        (8, 8, 40),
+        (31, 20, 180),
+        (7, 3, 400.5),
+    ]:
         expect_matrix(student, f"{height} x {width}, {degrees}°", height, width, degrees)
 
 
@@ -721,6 +832,7 @@ def _(student):
     double = some_matrices(2, 5, 4).double()
     got = student.source_points(double, 3, 7)
     expect(got, points_by_loop(double, 3, 7), "float64", rtol=1e-9, atol=1e-9, dtype=True)
+    expect_unchanged(student, "source_points", "matrices height width", double, 3, 7)
 
 
 @ex.check("where pixels come from: turn, scale and shift apart", points=0.5)
@@ -754,7 +866,13 @@ def _(student):
         got = student.pixels_at(images, rows, columns)
         want = pixels_by_loop(images, rows, columns)
         expect(got, want, f"{images.dtype}", dtype=True)
-    require(student.unchanged("pixels_at", whole, rows, columns), "pixels_at changes its arguments")
+    expect_unchanged(student, "pixels_at", "images rows columns", whole, rows, columns)
+    for far in (2**32, -(2**32)):
+        got = student.pixels_at(whole, rows, columns + far)
+        expect(got, torch.zeros_like(got), f"columns moved by {far}", dtype=True)
+    large = whole + 2**24
+    got = student.pixels_at(large, rows, columns)
+    expect(got, pixels_by_loop(large, rows, columns), "int64 above 2^24", rtol=0, atol=0)
     big = torch.full((1, 1, 3, 3), float("inf"))
     require(
         not bool(
@@ -777,6 +895,11 @@ def _(student):
         columns, rows = points.floor().long().unbind(-1)
         want = pixels_by_loop(images, rows, columns)
         expect(student.sample_nearest(images, points), want, f"{images.dtype}", dtype=True)
+    expect_unchanged(student, "sample_nearest", "images points", classes, points)
+    edge = torch.tensor([[[[1.0, 1.0], [3.0, 2.0], [8.0, 5.0]]]]).double() - 1e-12
+    columns, rows = edge.floor().long().unbind(-1)
+    want = pixels_by_loop(classes[:1], rows, columns)
+    expect(student.sample_nearest(classes[:1], edge), want, "1e-12 before a border, float64")
     for below in [5e-5, 1e-5]:  # a little less than a whole number belongs to the pixel before
         points = torch.tensor([[[[1.0, 1.0], [3.0, 2.0], [8.0, 5.0], [0.0, 0.0]]]]).double() - below
         columns, rows = points.floor().long().unbind(-1)
@@ -887,6 +1010,40 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "inverts the caller's matrices",
+    "The caller's matrices stay as they are.",
+    edit=("torch.linalg.inv(matrices)", "matrices.copy_(torch.linalg.inv(matrices))"),
+)
+ex.mistake(
+    "rounds the caller's points",
+    "The caller's points stay as they are: floor, not floor_.",
+    edit=("points.floor()", "points.floor_()"),
+)
+ex.mistake(
+    "pixels through float32",
+    "Whole numbers above 2^24 do not survive float32: index the images as they are.",
+    edit=[
+        ("found = images[index", "found = images.float()[index"),
+        ("(found * inside[..., None])", "(found.to(images.dtype) * inside[..., None])"),
+    ],
+)
+ex.mistake(
+    "places as 32-bit integers",
+    "Rows and columns are int64 of any value: 2^32 becomes 0 in 32 bits.",
+    edit=(
+        "batch, _, height, width = images.shape",
+        "batch, _, height, width = images.shape\n"
+        "    rows, columns = rows.int().long(), columns.int().long()",
+    ),
+)
+ex.mistake(
+    "points through float32",
+    "Points in float64 stay in float64: rounding moves them over the border of a pixel.",
+    edit=("points.floor()", "points.float().floor()"),
+)
+
+
 @ex.alternative("solve, one matrix at a time", replaces="source_points")
 def _(matrices, height, width):
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -969,8 +1126,14 @@ def _(student):
     points = torch.rand(2, 9, 7, 2) * torch.tensor([10.0, 8.0]) - 2
     want = by_grid_sample(images, points)
     expect(student.sample_bilinear(images, points), want, "around the image", atol=1e-5)
+    tall = 1 + torch.rand(2, 2, 7, 3)
+    points = torch.rand(2, 8, 9, 2) * torch.tensor([7.0, 11.0]) - 2
+    want = by_grid_sample(tall, points)
+    expect(student.sample_bilinear(tall, points), want, "around a tall image", atol=1e-5)
     far = torch.tensor([[[[-900.0, 2.0], [2.0, 900.0], [-0.5, 2.0], [3.0, 4.5], [6.5, -0.5]]]])
     expect(student.sample_bilinear(images[:1], far), torch.zeros(1, 3, 1, 5), "far outside")
+    far = torch.tensor([[[[65537.5, 2.0], [2.0, 65537.5], [-65534.5, 2.0]]]])
+    expect(student.sample_bilinear(images[:1], far), torch.zeros(1, 3, 1, 3), "further outside")
     pixel = torch.full((1, 1, 1, 1), 8.0)
     near = torch.tensor([[[[0.5, 0.5], [0.75, 0.5], [0.0, 0.5], [0.75, 0.0], [0.1, 1.2]]]])
     want = by_grid_sample(pixel, near)
@@ -1102,6 +1265,23 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "rows end at the longer side",
+    "Rows are counted against the height, columns against the width.",
+    edit=("rows = rows + 1", "rows = (rows + 1).clamp(max=max(images.shape[-2:]) - 1)"),
+)
+ex.mistake(
+    "the right border of a tall image is repeated",
+    "A neighbour outside counts as 0, whatever the image's proportions.",
+    edit=(
+        "u, v = (points - 0.5).unbind(dim=-1)",
+        "u, v = (points - 0.5).unbind(dim=-1)\n"
+        "    if images.shape[2] > images.shape[3]:\n"
+        "        u = u.clamp(max=images.shape[3] - 1)",
+    ),
+)
+
+
 @ex.alternative("a sum over four neighbours")
 def _(images, points):
     x, y = points[..., 0] - 0.5, points[..., 1] - 0.5
@@ -1196,6 +1376,16 @@ def _(student):
     matrix = torch.tensor([[0.2, -1.3, 40.0], [1.6, 0.7, -9.0], [0.0, 0.0, 1.0]])
     want = hulls_by_loop(boxes, matrix, 40, 60)
     expect(student.warp_boxes(boxes, matrix, 40, 60), want, "a matrix that shears", atol=1e-3)
+    for name, mirror in {
+        "left and right": [[-1.0, 0.0, 60.0], [0.0, 1.0, 0.0]],
+        "top and bottom": [[1.0, 0.0, 0.0], [0.0, -1.0, 40.0]],
+        "a diagonal, slanted": [[0.2, 0.9, 3.0], [1.1, -0.1, 2.0]],
+    }.items():
+        matrix = torch.tensor([*mirror, [0.0, 0.0, 1.0]])
+        want = hulls_by_loop(boxes, matrix, 40, 60)
+        expect(student.warp_boxes(boxes, matrix, 40, 60), want, f"mirrored: {name}", atol=1e-3)
+    want = hulls_by_loop(boxes[:1], matrix, 40, 60)
+    expect(student.warp_boxes(boxes[:1], matrix, 40, 60), want, "one box", atol=1e-3)
 
 
 @ex.check("boxes: clipped, none, not modified", points=0.5)
@@ -1212,11 +1402,15 @@ def _(student):
             want = hulls_by_loop(far, moved, height, width)
             got = student.warp_boxes(far, moved, height, width)
             expect(got, want, f"moved by {shift} in {height} x {width}", atol=1e-4)
+    outer = torch.tensor([[8.0, 1, 12, 3], [-2.0, 1, 9, 3], [-6.0, -5, -1, -2], [2.0, -1, 3, 9]])
+    for shift in [(-7.0, 0.0), (7.0, 5.0), (0.0, 0.0)]:
+        matrix = matrix_by_steps(4, 6, 0.0, 1.0, shift).float()
+        want = hulls_by_loop(outer, matrix, 4, 6)
+        got = student.warp_boxes(outer, matrix, 4, 6)
+        expect(got, want, f"boxes that leave 4 x 6, moved by {shift}", atol=1e-4)
     got = student.warp_boxes(torch.zeros(0, 4), torch.eye(3), 20, 30)
     expect(got, torch.zeros(0, 4), "no box")
-    require(
-        student.unchanged("warp_boxes", boxes, matrix, 20, 30), "warp_boxes changes its arguments"
-    )
+    expect_unchanged(student, "warp_boxes", "boxes matrix height width", boxes, matrix, 20, 30)
 
 
 @ex.check("boxes of masks", points=1)
@@ -1231,6 +1425,8 @@ def _(student):
     corners[0, 5, 7] = corners[1, 0, 0] = corners[2, 0, 7] = corners[2, 5, 0] = True
     expect(student.mask_boxes(corners), tight_boxes(corners), "pixels in the corners")
     expect(student.mask_boxes(corners[:0]), torch.zeros(0, 4), "no mask")
+    expect(student.mask_boxes(corners & False), torch.zeros(4, 4), "four empty masks")
+    expect_unchanged(student, "mask_boxes", "masks", corners)
     expect(student.mask_boxes(~corners[3:]), torch.tensor([[0.0, 0, 8, 6]]), "a full mask")
 
 
@@ -1348,6 +1544,45 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "a mirrored box is not ordered",
+    "A matrix may mirror: sort the corners after the warp, by minimum and maximum.",
+    edit=(
+        "hull = torch.cat([moved.amin(dim=1), moved.amax(dim=1)], dim=1)",
+        "hull = torch.cat([moved.amin(dim=1), moved.amax(dim=1)], dim=1)\n"
+        "    if torch.linalg.det(matrix) < 0:\n"
+        "        hull = torch.cat([moved[:, 0], moved[:, 2]], dim=1)",
+    ),
+)
+ex.mistake(
+    "clipped before the warp too",
+    "The size is that of the new image: boxes are clipped after the warp, not before.",
+    edit=(
+        "moved = corners",
+        "corners = corners.clamp(min=0).minimum(boxes.new_tensor([width, height]))\n"
+        "    moved = corners",
+    ),
+)
+ex.mistake(
+    "nothing to do, not even to clip",
+    "The identity moves nothing, but the boxes are still clipped.",
+    edit=(
+        "corners = boxes[:, [",
+        "if torch.equal(matrix, torch.eye(3)):\n        return boxes\n    corners = boxes[:, [",
+    ),
+)
+ex.mistake(
+    "only empty masks, no boxes",
+    "Each empty mask gives a row of four zeros, also where all are empty.",
+    edit=(
+        "boxes = torch.zeros(len(masks), 4).to(masks.device)",
+        "if not masks.any():\n"
+        "        return torch.zeros(0, 4).to(masks.device)\n"
+        "    boxes = torch.zeros(len(masks), 4).to(masks.device)",
+    ),
+)
+
+
 @ex.alternative("homogeneous corners, box by box", replaces="warp_boxes")
 def _(boxes, matrix, height, width):
     results = torch.zeros(len(boxes), 4)
@@ -1444,6 +1679,7 @@ def _(student):
     expect_colour(student, "contrast", some_colours(3, 4, 6), [0.0, 0.4, 1.0, 1.7], "an image")
     expect_colour(student, "contrast", some_colours(4, 3, 5, 3), [0.3, 2.5], "a batch")
     expect_colour(student, "contrast", torch.rand(3, 5, 4), [3.0], "bright pixels")
+    expect_colour(student, "contrast", some_colours(2, 3, 3, 5, 4), [0.3], "two leading axes")
 
 
 @ex.check("saturation", points=1)
@@ -1451,6 +1687,7 @@ def _(student):
     expect_colour(student, "saturation", some_colours(3, 4, 6), [0.0, 0.4, 1.0, 1.7], "an image")
     expect_colour(student, "saturation", some_colours(2, 3, 5, 3), [0.3, 2.5], "a batch")
     expect_colour(student, "saturation", torch.rand(3, 5, 4), [3.0], "bright pixels")
+    expect_colour(student, "saturation", some_colours(2, 3, 3, 5, 4), [0.3], "two leading axes")
 
 
 @ex.check("as torchvision does it; float64; nothing is modified", points=0.5)
@@ -1463,7 +1700,7 @@ def _(student):
         want = getattr(TF, f"adjust_{kind}")(images, 1.4)
         # Its red has the weight 0.2989.
         expect(got, want, f"{kind} of a batch", rtol=0, atol=5e-4, dtype=True)
-        require(student.unchanged(kind, images, 1.4), f"{kind} changes its argument")
+        expect_unchanged(student, kind, "images factor", images, 1.4)
 
 
 ex.mistake(
@@ -1513,6 +1750,14 @@ ex.mistake(
     "one mean for the batch",
     "Each image has its own mean.",
     edit=(".mean(dim=(-2, -1), keepdim=True)", ".mean()"),
+)
+ex.mistake(
+    "one mean for several images of the batch",
+    "Each image has its own mean, however many leading axes there are.",
+    edit=(
+        ".mean(dim=(-2, -1), keepdim=True)",
+        ".mean(dim=tuple(range(min(1, images.dim() - 3), images.dim())), keepdim=True)",
+    ),
 )
 ex.mistake(
     "contrast about each pixel's grey",
@@ -1605,6 +1850,15 @@ def noises(
     return [student.add_noise(images, std, generator) for _ in range(number)]
 
 
+def noise_afterwards(student: Any, images: Tensor, std: float, seed: int) -> dict[str, Any]:
+    """A probe: the argument and the generator's next number after a call."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    student.add_noise(images, std, generator)
+    return {"images": images, "next": torch.rand(1, generator=generator).item()}
+
+
 def cut_by_loop(images: Tensor, centres: Tensor, size: int) -> Tensor:
     """The oracle."""
     result = images.clone()
@@ -1626,6 +1880,11 @@ def _(student):
     expect(z.std(), 1.0, "deviation of the noise over what was asked for", rtol=0.03)
     for quantile, value in [(0.0228, -2.0), (0.1587, -1.0), (0.8413, 1.0), (0.9772, 2.0)]:
         expect(torch.quantile(z, quantile), value, f"quantile {quantile}", atol=0.12)
+    largest = float(z.abs().max())
+    require(largest > 3.2, "of 24000 values none is further than 3.2 deviations", got=largest)
+    few = torch.full((2, 2), 0.5)
+    means = [float((n - 0.5).mean()) for n in student.run(noises, few, 0.05, 12, 9)]
+    require(max(map(abs, means)) > 1e-3, "four numbers always have the mean 0", got=means)
 
 
 @ex.check("noise: every value has its own", points=1)
@@ -1641,6 +1900,12 @@ def _(student):
     ]:
         correlation = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
         expect(correlation, 0.0, f"correlation between {name}", atol=0.12)
+    for shape in [(60,), (5, 12), (3, 4, 5), (1, 3, 4, 5), (2, 1, 3, 4, 5)]:
+        images = torch.full(shape, 0.5)
+        (noisy,) = student.run(noises, images, 0.01, 1, 4)
+        expect(noisy, images, f"images {shape}, noise below a tenth", rtol=0, atol=0.1, dtype=True)
+        changed = (noisy != 0.5).double().mean()
+        expect(changed, 1.0, f"images {shape}, share of the values with noise", atol=0.05)
 
 
 @ex.check("noise: the generator decides, the range stays", points=1)
@@ -1658,6 +1923,11 @@ def _(student):
     expect(student.run(noises, images, 0.0, 1, 7)[0], images, "no noise", dtype=True)
     moved = student.run(noises, images, 0.3, 1, 8)[0]
     require(not torch.equal(first, moved), "another generator gives the same noise")
+    for std in (0.3, 0.0):
+        after = student.run(noise_afterwards, images, std, 5)
+        expect(after["images"], images, f"the images afterwards, std {std}", rtol=0, atol=0)
+        still = torch.rand(1, generator=seeded(5)).item()
+        require(after["next"] != still, f"the generator was not moved, std {std}", got=after)
 
 
 @ex.check("holes of odd and even sides, also at the border", points=1)
@@ -1677,7 +1947,11 @@ def _(student):
         for size in [3, 6, 30]:
             want = cut_by_loop(values, centres, size)
             expect(student.cutout(values, centres, size), want, f"side {size}", dtype=True)
-    require(student.unchanged("cutout", images, centres, 3), "cutout changes its arguments")
+    for size in (2, 5):
+        want = cut_by_loop(images[1:2], centres[1:2], size)
+        got = student.cutout(images[1:2], centres[1:2], size)
+        expect(got, want, f"one image, side {size}", dtype=True)
+    expect_unchanged(student, "cutout", "images centres size", images, centres, 3)
 
 
 ex.mistake(
@@ -1733,6 +2007,50 @@ ex.mistake(
     "the generator is seeded anew",
     "Each call moves the generator on: do not seed it.",
     edit=("noise = torch.randn(", "generator.manual_seed(0)\n    noise = torch.randn("),
+)
+ex.mistake(
+    "noise with mean 0 and deviation 1 exactly",
+    "Each number is drawn on its own: the noise of one call is not standardised.",
+    edit=(
+        "(images + std * noise.to(images))",
+        "(images + std * ((noise - noise.mean()) / noise.std()).to(images))",
+    ),
+)
+ex.mistake(
+    "noise cut at three deviations",
+    "Gaussian numbers have no bounds; only the result is clamped.",
+    edit=("noise.to(images)", "noise.clamp(-3, 3).to(images)"),
+)
+ex.mistake(
+    "batches only",
+    "add_noise takes images of any shape.",
+    edit=("noise = torch.randn(", "_, _, _, _ = images.shape\n    noise = torch.randn("),
+)
+ex.mistake(
+    "a single image gets an axis more",
+    "The result has the shape of the argument.",
+    edit=(
+        "noise = torch.randn(",
+        "images = images[None] if images.dim() == 3 else images\n    noise = torch.randn(",
+    ),
+)
+ex.mistake(
+    "a batch of one loses its axis",
+    "The result has the shape of the argument: squeeze nothing.",
+    edit=("noise = torch.randn(", "images = images.squeeze(0)\n    noise = torch.randn("),
+)
+ex.mistake(
+    "no noise, no draw",
+    "Each call moves the generator on, with std 0 too.",
+    edit=(
+        "noise = torch.randn(",
+        "if std == 0:\n        return images.clone()\n    noise = torch.randn(",
+    ),
+)
+ex.mistake(
+    "adds the noise in place",
+    "The caller's images stay as they are.",
+    edit=("(images + std * noise.to(images))", "images.add_(std * noise.to(images))"),
 )
 ex.mistake(
     "the centre taken for the corner",
@@ -1815,6 +2133,21 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "moves the caller's centres",
+    "The caller's centres stay as they are: compute new ones.",
+    edit=("start = centres - size // 2", "start = centres.sub_(size // 2)"),
+)
+ex.mistake(
+    "a batch of one has no hole",
+    "A batch may hold one image.",
+    edit=(
+        "return images.masked_fill(",
+        "if len(images) == 1:\n        return images.clone()\n    return images.masked_fill(",
+    ),
+)
+
+
 @ex.alternative("slices, image by image", replaces="cutout")
 def _(images, centres, size):
     result = images.clone()
@@ -1869,6 +2202,11 @@ def blended(values: Tensor, partner: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+def two_draws(student: Any, count: int, alpha: float) -> list[Tensor]:
+    """A probe: weights of two calls, both as they are after the second."""
+    return [student.mixing_weights(count, alpha) for _ in range(2)]
+
+
 @ex.check("the distribution of the weights", points=1)
 def _(student):
     for alpha in [0.2, 1.0, 4.0]:
@@ -1891,6 +2229,11 @@ def _(student):
     pairs = student.mixing_weights(6000, 1.0).double()
     correlation = torch.corrcoef(torch.stack([pairs[:-1], pairs[1:]]))[0, 1]
     expect(correlation, 0.0, "correlation of neighbouring weights", atol=0.07)
+    correlation = torch.corrcoef(torch.stack([pairs[:3000], pairs[3000:]]))[0, 1]
+    expect(correlation, 0.0, "correlation of the first half with the second", atol=0.1)
+    first, second = student.run(two_draws, 50, 1.0)
+    expect(first.dtype == torch.float32, True, "dtype is float32")
+    require(not torch.equal(first, second), "two calls give the same weights", got=first)
 
 
 @ex.check("images are blended", points=1)
@@ -1924,7 +2267,7 @@ def _(student):
     arguments = (images, targets, order, torch.tensor([0.2, 1.0, 0.0]))
     got = student.mixup(*arguments)
     expect(got[0], blended(images, order, arguments[3]), "images, weights 1 and 0", atol=1e-5)
-    require(student.unchanged("mixup", *arguments), "mixup changes its arguments")
+    expect_unchanged(student, "mixup", "images targets partner weights", *arguments)
 
 
 MIXED = "w * images + (1 - w) * images[partner]"
@@ -2044,6 +2387,28 @@ ex.mistake(
 )
 
 
+SAMPLE = "torch.distributions.Beta(alpha, alpha).sample((count,))"
+ex.mistake(
+    "the same weights on every call",
+    "Weights are drawn anew on each call: seed nothing and keep nothing.",
+    edit=("return " + SAMPLE, "torch.manual_seed(0)\n    return " + SAMPLE),
+)
+ex.mistake(
+    "the second half mirrors the first",
+    "The weights are independent: draw all of them.",
+    edit=(
+        "return " + SAMPLE,
+        "half = torch.distributions.Beta(alpha, alpha).sample(((count + 1) // 2,))\n"
+        "    return torch.cat([half, 1 - half])[:count]",
+    ),
+)
+ex.mistake(
+    "weights in float64",
+    "The stub asks for float32.",
+    edit=(SAMPLE, SAMPLE + ".double()"),
+)
+
+
 @ex.alternative("lerp", replaces="mixup")
 def _(images, targets, partner, weights):
     def blend(values):
@@ -2058,6 +2423,14 @@ def _(images, targets, partner, weights):
     matrix = torch.diag(weights)
     matrix[torch.arange(len(partner)), partner] += 1 - weights
     return torch.einsum("ab,bchw->achw", matrix, images), matrix @ targets
+
+
+@ex.alternative("all in float64", replaces="mixup")
+def _(images, targets, partner, weights):
+    w = weights.double()
+    pictures, rows, v = images.double(), targets.double(), w[:, None, None, None]
+    mixed = v * pictures + (1 - v) * pictures[partner]
+    return mixed, w[:, None] * rows + (1 - w[:, None]) * rows[partner]
 
 
 @ex.alternative("two gammas", replaces="mixing_weights")
@@ -2118,6 +2491,11 @@ def _(student):
         centres = torch.tensor([[height // 2, width // 2], [height // 2 + 1, width // 2 - 1]] * 3)
         want = rectangles_by_loop(SAFE, centres, height, width)
         expect(student.cutmix_boxes(SAFE, centres, height, width), want, f"{height} x {width}")
+    flat = student.cutmix_boxes(torch.tensor([0.9856]), torch.tensor([[2, 9]]), 4, 20)
+    x1, y1, x2, y2 = torch.as_tensor(flat)[0].tolist()
+    expect([x2 - x1, y2 - y1], [2, 0], "sides of 0.12 of 20 columns and 4 rows, rounded down")
+    names = "weights centres height width"
+    expect_unchanged(student, "cutmix_boxes", names, SAFE, centres, height, width)
 
 
 @ex.check("rectangles at the border", points=1)
@@ -2131,6 +2509,10 @@ def _(student):
         expect(got, want, f"corners in the order {order}", dtype=True)
     ends = student.cutmix_boxes(torch.tensor([0.0]), torch.tensor([[11, 18]]), height, width)
     expect(ends, torch.tensor([[0, 0, 37, 23]]), "weight 0 in the middle")
+    centres, zeros = torch.tensor([[0, 0], [22, 36], [5, 30]]), torch.zeros(3)
+    want = rectangles_by_loop(zeros, centres, height, width)
+    got = student.cutmix_boxes(zeros, centres, height, width)
+    expect(got, want, "weight 0 away from the middle")
     full = student.cutmix_boxes(torch.tensor([1.0]), torch.tensor([[4, 9]]), height, width)
     x1, y1, x2, y2 = torch.as_tensor(full)[0].tolist()
     expect((x2 - x1) * (y2 - y1), 0, "area for weight 1")
@@ -2146,7 +2528,11 @@ def _(student):
         order = torch.tensor(partner)
         got = student.cutmix(images, targets, order, BOXES_TO_PASTE)
         want = pasted(images, targets, order, BOXES_TO_PASTE)
-        expect(got[0], want[0], f"images, partners {partner}", dtype=True)
+        expect(got[0], want[0], f"images, partners {partner}")
+    some = (images[:1], targets[:1], torch.tensor([0]), BOXES_TO_PASTE[:1])
+    got = student.cutmix(*some)
+    expect(got[0], images[:1], "a batch of one, pasted into itself")
+    expect(got[1], targets[:1], "targets of a batch of one", atol=1e-5)
 
 
 @ex.check("targets by the area that is pasted", points=1)
@@ -2161,6 +2547,11 @@ def _(student):
     got = student.cutmix(images, targets, order, whole)
     expect(got[1], targets[order], "targets, all is pasted", atol=1e-5)
     expect(got[0], images[order], "images, all is pasted")
+    images[:, :, :2] = 0
+    for what, values in [("black borders", images), ("black images", 0 * images)]:
+        got = student.cutmix(values, targets, order, BOXES_TO_PASTE)
+        want = pasted(values, targets, order, BOXES_TO_PASTE)
+        expect(got[1], want[1], f"targets, {what}", atol=1e-5)
 
 
 @ex.check("float64, and nothing is modified", points=0.5)
@@ -2171,10 +2562,8 @@ def _(student):
     want = pasted(images, targets, order, BOXES_TO_PASTE)
     expect(got[0], want[0], "images", dtype=True)
     expect(got[1], want[1], "targets", atol=1e-6, dtype=True)
-    require(
-        student.unchanged("cutmix", images, targets, order, BOXES_TO_PASTE),
-        "cutmix changes its arguments",
-    )
+    names = "images targets partner boxes"
+    expect_unchanged(student, "cutmix", names, images, targets, order, BOXES_TO_PASTE)
 
 
 ex.mistake(
@@ -2304,6 +2693,45 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "weight 0 is the whole image",
+    "With weight 0 the rectangle is as large as the image, but about its centre: it is clipped.",
+    edit=(
+        "return torch.cat([low.clamp(min=0).flip(1), high.flip(1)], dim=1)",
+        "boxes = torch.cat([low.clamp(min=0).flip(1), high.flip(1)], dim=1)\n"
+        "    boxes[weights == 0] = boxes.new_tensor([0, 0, width, height])\n"
+        "    return boxes",
+    ),
+)
+ex.mistake(
+    "at least one pixel",
+    "The sides are rounded down, to 0 too.",
+    edit=(
+        "low = centres - size // 2",
+        "size = torch.where(weights[:, None] < 1, size.clamp(min=1), size)\n"
+        "    low = centres - size // 2",
+    ),
+)
+ex.mistake(
+    "moves the caller's centres",
+    "The caller's centres stay as they are: compute new ones.",
+    edit=("low = centres - size // 2", "low = centres.sub_(size // 2)"),
+)
+ex.mistake(
+    "writes into the caller's weights",
+    "The caller's weights stay as they are: compute new ones.",
+    edit=("(1 - weights).sqrt()", "weights.neg_().add_(1).sqrt_()"),
+)
+ex.mistake(
+    "the share of pixels that changed",
+    "A pasted pixel may have the colour of the one below it: take the area of the rectangle.",
+    edit=(
+        "(1 - (x2 - x1) * (y2 - y1) / (height * width))[:, None]",
+        "(mixed == images).all(dim=1).double().mean(dim=(1, 2))[:, None]",
+    ),
+)
+
+
 @ex.alternative("a mask and where", replaces="cutmix")
 def _(images, targets, partner, boxes):
     y, x = torch.arange(images.shape[2])[:, None], torch.arange(images.shape[3])
@@ -2312,6 +2740,16 @@ def _(images, targets, partner, boxes):
     share = inside.double().mean(dim=(1, 2)).to(targets.dtype)[:, None]
     mixed = torch.where(inside[:, None], images[partner], images)
     return [mixed, torch.lerp(targets, targets[partner], share.expand_as(targets))]
+
+
+@ex.alternative("a product with a mask, in float64", replaces="cutmix")
+def _(images, targets, partner, boxes):
+    keep = torch.ones(len(images), 1, *images.shape[-2:], dtype=torch.float64)
+    for b, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        keep[b, :, y1:y2, x1:x2] = 0
+    own = keep.mean((1, 2, 3))[:, None]
+    mixed = keep * images + (1 - keep) * images[partner]
+    return mixed, own * targets + (1 - own) * targets[partner]
 
 
 @ex.alternative("row by row, in Python numbers", replaces="cutmix")
@@ -2367,6 +2805,14 @@ def square(images: Tensor, generator: torch.Generator) -> Tensor:
     return images**2
 
 
+def next_image(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images + images.roll(1, 0)
+
+
+def untouched(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images
+
+
 def random_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return images + torch.rand(len(images), 1, 1, 1, generator=generator)
 
@@ -2392,6 +2838,8 @@ def run_pipeline(
         "outputs": outputs,
         "buffers": dict(made.named_buffers()),
         "batches": batches,
+        "train": train,
+        "steps": len(steps),
         "next": torch.rand(1, generator=generator).item(),
     }
 
@@ -2420,6 +2868,8 @@ def _(student):
         expect(got["buffers"].get("mean"), mean, f"mean of {shape}", dtype=True)
         expect(got["buffers"].get("std"), std, f"std of {shape}", dtype=True)
         expect(sorted(got["buffers"]), ["mean", "std"], "names of the buffers")
+        expect(got["train"], train, "the training images afterwards", rtol=0, atol=0)
+        expect(got["steps"], 0, "length of the list of augmentations afterwards")
 
 
 @ex.check("evaluation: normalised with these statistics, nothing else", points=1)
@@ -2431,6 +2881,9 @@ def _(student):
     expect(got["outputs"][1], normalised(train, batch[:1]), "a batch of one", atol=1e-5)
     first = torch.rand(1, generator=seeded(3)).item()
     expect(got["next"], first, "next number of the generator")
+    dark, batch = 0.003 * train, 0.01 * batch
+    got = student.run(run_pipeline, dark, [], [batch], [False])
+    expect(got["outputs"][0], normalised(dark, batch), "dark images", rtol=1e-3, atol=1e-4)
 
 
 @ex.check("training: augmented in this order, then normalised", points=1)
@@ -2440,6 +2893,7 @@ def _(student):
         ([add_one, double], 2 * (batch + 1)),
         ([double, add_one, square], (2 * batch + 1) ** 2),
         ([square], batch**2),
+        ([next_image, square], (batch + batch.flip(0)) ** 2),
         ([], batch),
     ]:
         got = student.run(run_pipeline, train, steps, [batch], [True])
@@ -2456,6 +2910,8 @@ def default_mode(student: Any, train: Tensor, batch: Tensor, steps: list) -> lis
     model = torch.nn.Sequential(made, torch.nn.Identity())
     for mode in (False, True):
         outputs.append(model.train(mode)(batch))
+    with torch.no_grad():
+        outputs.append(made(batch))
     return outputs
 
 
@@ -2464,7 +2920,8 @@ def _(student):
     train, batch = training_images(4, 2, 3, 3), torch.rand(2, 2, 3, 3)
     got = student.run(default_mode, train, batch, [add_one])
     plain, augmented = normalised(train, batch), normalised(train, batch + 1)
-    expect(got, [augmented, plain, augmented], "as made, evaluation, training", atol=1e-4)
+    what = "as made, evaluation, training, training without gradients"
+    expect(got, [augmented, plain, augmented, augmented], what, atol=1e-4)
 
 
 @ex.check("the generator is handed on, the batch is not modified", points=1)
@@ -2476,6 +2933,10 @@ def _(student):
         want = normalised(train, random_shift(batch, generator))
         expect(output, want, f"call {number + 1}", atol=1e-4)
     expect(got["batches"], [batch, batch], "the batch afterwards")
+    for steps, mode in [([], True), ([untouched], True), ([untouched], False)]:
+        after = student.run(run_pipeline, train, steps, [batch], [mode])["batches"]
+        names = [step.__name__ for step in steps]
+        expect(after, [batch], f"the batch afterwards, training {mode}, {names}", rtol=0, atol=0)
     following = torch.rand(1, generator=generator).item()
     expect(got["next"], following, "next number of the generator after two calls")
 
@@ -2586,6 +3047,54 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "normalises in place while training",
+    "An augmentation may return the batch itself: subtract and divide into new tensors.",
+    edit=(
+        "return (images - self.mean) / self.std",
+        "if self.training:\n"
+        "            return images.sub_(self.mean).div_(self.std)\n"
+        "        return (images - self.mean) / self.std",
+    ),
+)
+ex.mistake(
+    "shifts the training images",
+    "The caller's training images stay as they are.",
+    edit=(
+        'self.register_buffer("mean", mean[:, None, None])',
+        "train_images -= mean[:, None, None]\n"
+        '        self.register_buffer("mean", mean[:, None, None])',
+    ),
+)
+ex.mistake(
+    "one image at a time",
+    "An augmentation gets the whole batch: it may mix its images.",
+    edit=(
+        "images = augmentation(images, self.generator)",
+        "images = torch.cat([augmentation(x[None], self.generator) for x in images])",
+    ),
+)
+ex.mistake(
+    "augments only where gradients are recorded",
+    "The mode is self.training, whether gradients are on or off.",
+    edit=("if self.training:", "if self.training and torch.is_grad_enabled():"),
+)
+ex.mistake(
+    "a lower bound for the deviation",
+    "No channel is constant: divide by the deviation as it is, however small.",
+    edit=("/ self.std", "/ self.std.clamp(min=0.01)"),
+)
+ex.mistake(
+    "adds to the caller's list",
+    "The caller's list of augmentations stays as it is: copy it.",
+    edit=(
+        "self.augmentations, self.generator = list(augmentations), generator",
+        "self.augmentations, self.generator = augmentations, generator\n"
+        "        augmentations.append(lambda x, g: x)",
+    ),
+)
+
+
 @ex.alternative("statistics by hand")
 class _(nn.Module):
     mean: Tensor
@@ -2693,28 +3202,66 @@ def dim(x: Tensor) -> Tensor:
 
 def views_probe(student: Any, weight: Tensor, images: Tensor, views: list) -> dict[str, Any]:
     """A probe: prediction, whether a gradient is recorded, sizes of the model's batches."""
+    import torch
+
     weight = weight.clone().requires_grad_()
-    seen = []
+    seen, inside = [], []
 
     def model(x):
         seen.append(len(x))
+        inside.append(torch.is_grad_enabled())
         return (weight * x[:, None]).sum(dim=(2, 3, 4))
 
     got = student.predict_views(model, images, views)
-    return {"prediction": got, "gradient": bool(got.requires_grad), "calls": seen}
+    return {
+        "prediction": got,
+        "gradient": bool(got.requires_grad),
+        "calls": seen,
+        "inside": inside,
+    }
 
 
 def maps_probe(student: Any, weight: Tensor, images: Tensor, views: list) -> dict[str, Any]:
     """A probe, as `views_probe`."""
+    import torch
+
     weight = weight.clone().requires_grad_()
-    seen = []
+    seen, inside = [], []
 
     def model(x):
         seen.append(len(x))
+        inside.append(torch.is_grad_enabled())
         return (x * weight).sum(dim=1, keepdim=True)
 
     got = student.predict_maps(model, images, views)
-    return {"prediction": got, "gradient": bool(got.requires_grad), "calls": seen}
+    return {
+        "prediction": got,
+        "gradient": bool(got.requires_grad),
+        "calls": seen,
+        "inside": inside,
+    }
+
+
+def states_probe(student: Any, name: str, images: Tensor, views: list) -> dict[str, Any]:
+    """A probe: a module's mode while it is called and afterwards, and the gradient switch."""
+    import torch
+
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            modes.append(self.training)
+            return x.mean(dim=(2, 3)) if name == "predict_views" else x[:, :1]
+
+    model, during, after, switch = Model(), [], [], []
+    for mode in (True, False):
+        modes: list[bool] = []
+        model.train(mode)
+        with torch.set_grad_enabled(mode):
+            getattr(student, name)(model, images, views)
+            switch.append(torch.is_grad_enabled())
+        during.append(modes)
+        after.append(model.training)
+    torch.set_grad_enabled(True)
+    return {"during": during, "after": after, "switch": switch}
 
 
 def views_by_loop(weight: Tensor, images: Tensor, views: list) -> Tensor:
@@ -2738,7 +3285,13 @@ def maps_by_loop(weight: Tensor, images: Tensor, views: list) -> Tensor:
 @ex.check("classes: the mean of probabilities", points=1)
 def _(student):
     images, weight = torch.randn(5, 2, 3, 4), torch.randn(7, 2, 3, 4)
-    for views in ([same], [same, mirror], [mirror, upside_down, roll, dim], [roll, roll, same]):
+    for views in (
+        [same],
+        [mirror],
+        [same, mirror],
+        [mirror, upside_down, roll, dim],
+        [roll, roll, same],
+    ):
         got = student.run(views_probe, weight, images, views)
         names = ", ".join(view.__name__ for view in views)
         expect(got["prediction"], views_by_loop(weight, images, views), names, atol=1e-5)
@@ -2768,6 +3321,10 @@ def _(student):
         got = student.run(maps_probe, weight, images, views)
         names = ", ".join(there.__name__ for there, _ in views)
         expect(got["prediction"], maps_by_loop(weight, images, views), names, atol=1e-5)
+    for what, some in [("one image", images[:1]), ("logits of several hundred", 100 * images)]:
+        got = student.run(maps_probe, weight, some, [(same, same), (mirror, mirror)])
+        want = maps_by_loop(weight, some, [(same, same), (mirror, mirror)])
+        expect(got["prediction"], want, what, atol=1e-5)
 
 
 @ex.check("one call for each view, no gradient", points=1)
@@ -2776,10 +3333,17 @@ def _(student):
     got = student.run(views_probe, weight, images, [same, mirror, dim])
     expect(got["calls"], [3, 3, 3], "classes: sizes of the batches that the model saw")
     require(not got["gradient"], "classes: a gradient is recorded", got=got["gradient"])
+    expect(got["inside"], [False] * 3, "classes: gradients are on inside the model")
     pairs = [(same, same), (mirror, mirror)]
     got = student.run(maps_probe, weight[0], images, pairs)
     expect(got["calls"], [3, 3], "maps: sizes of the batches that the model saw")
     require(not got["gradient"], "maps: a gradient is recorded", got=got["gradient"])
+    expect(got["inside"], [False] * 2, "maps: gradients are on inside the model")
+    for name, views in [("predict_views", [same, mirror]), ("predict_maps", pairs)]:
+        got = student.run(states_probe, name, images, views)
+        expect(got["during"], [2 * [True], 2 * [False]], f"{name}: is the model in training mode")
+        expect(got["after"], [True, False], f"{name}: is it in training mode afterwards")
+        expect(got["switch"], [True, False], f"{name}: are gradients on afterwards")
 
 
 ex.mistake(
@@ -2805,7 +3369,7 @@ ex.mistake(
     "Probabilities are averaged, not decisions.",
     edit=(
         "model(view(images)).softmax(dim=1)",
-        "F.one_hot(model(view(images)).argmax(dim=1), model(view(images)).shape[1]).float()",
+        "(lambda p: F.one_hot(p.argmax(dim=1), p.shape[1]).float())(model(view(images)))",
     ),
 )
 ex.mistake(
@@ -2899,11 +3463,103 @@ ex.mistake(
 )
 
 
+VIEWS = (
+    "with torch.no_grad():\n"
+    "        return torch.stack([model(view(images)).softmax(dim=1) for view in views]).mean(dim=0)"
+)
+MAPS = (
+    "with torch.no_grad():\n"
+    "        maps = [back(model(there(images)).sigmoid()) for there, back in views]\n"
+    "        return torch.stack(maps).mean(dim=0)"
+)
+ex.mistake(
+    "detaches at the end",
+    "The model has recorded its graph by then: call it inside torch.no_grad().",
+    edit=[
+        (VIEWS, "if True:" + VIEWS.removeprefix("with torch.no_grad():") + ".detach()"),
+        (MAPS, "if True:" + MAPS.removeprefix("with torch.no_grad():") + ".detach()"),
+    ],
+)
+ex.mistake(
+    "detaches maps at the end",
+    "The model has recorded its graph by then: call it inside torch.no_grad().",
+    edit=(MAPS, "if True:" + MAPS.removeprefix("with torch.no_grad():") + ".detach()"),
+)
+EVAL = "if isinstance(model, nn.Module):\n        model.eval()\n    "
+ex.mistake(
+    "switches the model to evaluation",
+    "The mode is the caller's choice: call neither eval() nor train().",
+    edit=[(VIEWS, EVAL + VIEWS), (MAPS, EVAL + MAPS)],
+)
+ex.mistake(
+    "in evaluation mode, then back",
+    "The model is called in the mode that the caller chose.",
+    edit=[
+        (
+            VIEWS,
+            "mode = getattr(model, 'training', False)\n    "
+            + EVAL
+            + VIEWS.replace("return ", "found = ")
+            + "\n    if isinstance(model, nn.Module):\n        model.train(mode)\n    return found",
+        ),
+        (
+            MAPS,
+            "mode = getattr(model, 'training', False)\n    "
+            + EVAL
+            + MAPS.replace("return ", "found = ")
+            + "\n    if isinstance(model, nn.Module):\n        model.train(mode)\n    return found",
+        ),
+    ],
+)
+ex.mistake(
+    "gradients stay off",
+    "torch.set_grad_enabled as a call works on after the function: use `with torch.no_grad():`.",
+    edit=[
+        (VIEWS, "torch.set_grad_enabled(False)\n    " + VIEWS),
+        (MAPS, "torch.set_grad_enabled(False)\n    " + MAPS),
+    ],
+)
+ex.mistake(
+    "gradients are switched on",
+    "Afterwards gradients are on or off as they were: use `with torch.no_grad():`.",
+    edit=(
+        VIEWS,
+        VIEWS.replace("return ", "found = ")
+        + "\n    torch.set_grad_enabled(True)\n    return found",
+    ),
+)
+ex.mistake(
+    "the original is added to a single view",
+    "Only the views that are given count, also where there is one.",
+    edit=(
+        "for view in views])",
+        "for view in (views if len(views) > 1 else [lambda x: x, *views])])",
+    ),
+)
+ex.mistake(
+    "the model is called twice for each view",
+    "Keep what the model returned: each call costs a pass through the network.",
+    edit=(
+        "model(view(images)).softmax(dim=1)",
+        "(model(view(images)), model(view(images)).softmax(dim=1))[1]",
+    ),
+)
+ex.mistake(
+    "the sigmoid overflows",
+    "exp of a large logit is infinite, and inf / inf is NaN: use torch.sigmoid.",
+    edit=(
+        "back(model(there(images)).sigmoid())",
+        "back((lambda e: e / (1 + e))(model(there(images)).exp()))",
+    ),
+)
+
+
 @ex.alternative("a running sum", replaces="predict_views")
 def _(model, images, views):
     total = 0.0
     for view in views:
-        logits = model(view(images)).detach()
+        with torch.no_grad():
+            logits = model(view(images))
         weights = (logits - logits.amax(dim=1, keepdim=True)).exp()
         total = total + weights / weights.sum(dim=1, keepdim=True) / len(views)
     return total
@@ -2916,11 +3572,13 @@ def _(model, images, views):
         return (logs.logsumexp(0) - math.log(len(views))).exp().float().clone()
 
 
-@ex.alternative("detached, a running mean", replaces="predict_maps")
+@ex.alternative("a running mean", replaces="predict_maps")
 def _(model, images, views):
     mean = None
     for number, (there, back) in enumerate(views, start=1):
-        found = back(torch.sigmoid(model(there(images)).detach()))
+        with torch.inference_mode():
+            found = back(torch.sigmoid(model(there(images))))
+        found = found.clone()
         mean = found if mean is None else mean + (found - mean) / number
     return mean
 
@@ -3058,6 +3716,23 @@ def _(student):
     for a, b in [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)]:
         want[a, b] = 1 / 6
     expect(pairs, want, "shares of the pairs, k = 2", atol=0.03)
+    rows = torch.randn(7, 4)
+    near, k, number = neighbours_of(rows, 3), 3, 6000
+    made, _ = student.run(made_rows, rows, number, k, 12)
+    first, second, u, _ = segments(rows, made)
+    pairs, want, places = torch.zeros(7, 7), torch.zeros(7, 7), []
+    for a in range(7):
+        for b in near[a]:
+            want[min(a, b), max(a, b)] += 1 / (7 * k)
+            if a not in near[b]:  # b is drawn from a, never a from b
+                forth, back = (first == a) & (second == b), (first == b) & (second == a)
+                places.append(torch.cat([u[forth], 1 - u[back]]).mean())
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        pairs[min(a, b), max(a, b)] += 1 / number
+    expect(pairs, want, "shares of the pairs, k = 3", atol=0.03)
+    middle = torch.full((len(places),), 0.5, dtype=torch.float64)
+    what = "mean place between a row and each of its neighbours, k = 3"
+    expect(torch.stack(places), middle, what, atol=0.12)
     made, _ = student.run(made_rows, KITE, 1500, 1, 10)
     first, second, _, _ = segments(KITE, made)
     shares = torch.bincount(first + second, minlength=4)[1:] / 1500
@@ -3072,8 +3747,10 @@ def _(student):
     expect(again, [first, second], "rows of the same generator", rtol=1e-9)
     require(not torch.equal(first, second), "two calls give the same rows", got=first)
     expect(first, segments_foot(rows, first), "rows in float64", rtol=1e-9, atol=1e-7, dtype=True)
-    got = student.run(made_rows, rows, 0, 3, 1)[0]
-    expect(got.shape, (0, 3), "shape of no rows")
+    two = torch.tensor([[0.0], [1.0]])
+    made = student.run(made_rows, two, 6, 1, 2)[0]
+    expect(made.shape, (6, 1), "shape, two rows of one feature")
+    require(bool(((made >= 0) & (made <= 1)).all()), "a row leaves the line", got=made)
     after = student.run(rows_afterwards, rows)
     expect(after, rows, "the rows afterwards")
 
@@ -3123,30 +3800,38 @@ def _(student):
     expect(again, bad, "the same generator")
     halves = changed.any(dim=1)[:-1] & changed.any(dim=1)[1:]
     expect(halves.double().mean(), 0.25, "share of neighbours that are both damaged", atol=0.04)
-    few = torch.tensor([[0.0], [1.0], [5.0]])  # mean 2
-    calls = student.run(many_calls, "add_outliers", [few, 1.0, 3.0], 400, 4)[:, :, 0]
-    up = (calls > 2).double().mean(dim=0)
-    want = torch.full((3,), 0.5, dtype=torch.float64)
-    expect(up, want, "shares of upward outliers, by row, over many calls", atol=0.13)
+    few = torch.tensor([[0.0, 10.0], [1.0, 30.0], [5.0, 20.0]])  # mean (2, 20)
+    calls = student.run(many_calls, "add_outliers", [few, 1.0, 3.0], 800, 4)
+    changed = calls != few
+    half = torch.full((3, 2), 0.5, dtype=torch.float64)
+    found = changed.double().mean(dim=0)
+    expect(found, half, "shares of damages, by row and feature, over many calls", atol=0.13)
+    up = (changed & (calls > few)).double().sum(dim=0) / changed.sum(dim=0).clamp(min=1)
+    what = "shares of upward outliers, by row and feature, over many calls"
+    expect(up, half, what, atol=0.15)
 
 
 def outliers_afterwards(student: Any, x: Tensor) -> list[Tensor]:
     """A probe: result and argument after a call."""
     import torch
 
-    bad = student.add_outliers(x, 0.5, 3.0, torch.Generator().manual_seed(0))
-    none = student.add_outliers(x, 0.1, 3.0, torch.Generator().manual_seed(0))
-    return [bad, none, x]
+    found = []
+    for share in (0.5, 0.1, 0.0):
+        bad = student.add_outliers(x, share, 3.0, torch.Generator().manual_seed(0))
+        found.append(bad.clone())
+        bad += 1  # a copy is the caller's to change
+    return [*found, x]
 
 
 @ex.check("outliers: few rows, float64, nothing is modified", points=0.5)
 def _(student):
     x = torch.randn(7, 2).double()
-    bad, none, after = student.run(outliers_afterwards, x)
+    bad, none, zero, after = student.run(outliers_afterwards, x)
     expect(bad.dtype == torch.float64, True, "float64 stays")
     expect((bad != x).sum(), 3, "values damaged, half of 7 rows")
     expect(none, x, "a tenth of 7 rows is none")
-    expect(after, x, "the table afterwards")
+    expect(zero, x, "share 0")
+    expect(after, x, "the table afterwards, also after a change of the results")
 
 
 ex.mistake(
@@ -3319,6 +4004,38 @@ ex.mistake(
     "rounded to the nearest number",
     "The number of rows is rounded down.",
     edit=("int(share * len(x))", "round(share * len(x))"),
+)
+ex.mistake(
+    "rounded up",
+    "The number of rows is rounded down.",
+    edit=("int(share * len(x))", "math.ceil(share * len(x))"),
+)
+ex.mistake(
+    "the feature follows from the row",
+    "The feature is drawn: over many calls each row is damaged in each feature.",
+    edit=("torch.randint(0, x.shape[1], (number,), generator=generator)", "chosen % x.shape[1]"),
+)
+ex.mistake(
+    "the neighbour follows from the row",
+    "The neighbour is drawn: each base row has all of its k neighbours.",
+    edit=("torch.randint(0, k, (count,), generator=generator)]", "base % k]"),
+)
+ex.mistake(
+    "one number for neighbour and place",
+    "The neighbour and the place on the line are drawn independently.",
+    edit=[
+        (
+            "other = neighbours[base, torch.randint(0, k, (count,), generator=generator)]\n"
+            "    u = torch.rand(count, 1, generator=generator).to(rows)",
+            "u = torch.rand(count, 1, generator=generator).to(rows)\n"
+            "    other = neighbours[base, (u[:, 0] * k).long()]",
+        )
+    ],
+)
+ex.mistake(
+    "no row to damage, no copy",
+    "The result is a copy, also where nothing is damaged.",
+    edit=("damaged = x.clone()", "damaged = x.clone() if number > 0 else x"),
 )
 ex.mistake(
     "damages the caller's table",

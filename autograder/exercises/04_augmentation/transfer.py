@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from autograder.contract import Exercise, expect, require
+from autograder.contract import Exercise, expect, probes, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
     from autograder.reference.transfer import FrozenBatchNorm, param_groups, select
@@ -62,13 +62,19 @@ class Branched(nn.Module):
 
 
 class Recorder(nn.Module):
-    """Remembers the sizes of its batches and whether gradients were recorded, copies included."""
+    """Remembers the sizes of its batches and whether a graph was recorded, copies included."""
 
     seen: ClassVar[list[list[int]]] = []
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 3)
+
     def forward(self, x: Tensor) -> Tensor:
-        Recorder.seen.append([len(x), int(torch.is_grad_enabled()), int(self.training)])
-        return x
+        y = self.fc(x)
+        graph = y.requires_grad or y.grad_fn is not None
+        Recorder.seen.append([len(x), int(graph), int(self.training)])
+        return y
 
 
 def conv_net() -> nn.Sequential:
@@ -139,12 +145,20 @@ def two_from_one(student: Any, labels: Tensor) -> list[Tensor]:
 
 @ex.check("n rows of each class, all others in the rest", points=1)
 def _(student):
-    for classes, n in [([2, 5, 11], 3), ([0, 1], 1), ([4], 2), ([3, 0, 7, 1000], 4)]:
+    for classes, n in [
+        ([2, 5, 11], 3),
+        ([0, 1], 1),
+        ([4], 2),
+        ([3, 0, 7, 1000], 4),
+        ([-3, 0, -1], 2),
+    ]:
         sizes = [n + 3 * i + 1 for i in range(len(classes))]
         labels = torch.cat([torch.full((s,), c) for c, s in zip(classes, sizes, strict=True)])
         labels = labels[torch.randperm(len(labels))]
         support, rest, after = student.run(split_of, labels, n, 3)
         expect(after, labels, "labels afterwards")
+        for name, part in [("support", support), ("rest", rest)]:
+            expect(str(part.dtype), "torch.int64", f"dtype of the {name}")
         want = torch.tensor(sorted(classes)).repeat_interleave(n)
         expect(labels[support].sort().values, want, f"classes drawn, n = {n}")
         every = torch.cat([support, rest]).sort().values
@@ -158,11 +172,14 @@ def _(student):
     expect(labels[rest], [1], "classes of the rest if class 3 has exactly n rows")
     expect(len(support), 6, "rows of the support if class 3 has exactly n rows")
     support, rest, _ = student.run(split_of, torch.tensor([5, 5, 2, 2]), 2, 0)
-    expect(len(rest), 0, "rows of the rest if all are drawn")
+    expect(rest, torch.zeros(0, dtype=torch.int64), "rest if all rows are drawn", dtype=True)
     for n in [4, 5]:
         expect(
             student.run(raises_split, labels, n), "ValueError", f"class 3 has three rows, n = {n}"
         )
+    for classes in [[0, 0, 0, 0, 0, 1], [1, 1, 0, 1], [0, 2, 2, 1, 0]]:
+        got = student.run(raises_split, torch.tensor(classes), 2)
+        expect(got, "ValueError", f"labels {classes}, n = 2")
 
 
 def raises_split(student: Any, labels: Tensor, n: int) -> str | None:
@@ -170,7 +187,7 @@ def raises_split(student: Any, labels: Tensor, n: int) -> str | None:
     try:
         student.few_shot_split(labels, n, torch.Generator().manual_seed(0))
     except Exception as error:
-        return type(error).__name__
+        return probes.kind_of(error)
     return None
 
 
@@ -218,7 +235,7 @@ ex.mistake(
     edit=("torch.randperm(len(rows), generator=generator)", "torch.randperm(len(rows))"),
 )
 ex.mistake(
-    "a seed of its own",
+    "one draw for several classes or calls",
     "Draw from the generator that is passed, anew for every class and in every call.",
     edit=(
         "generator=generator)[:n]",
@@ -247,6 +264,31 @@ ex.mistake(
     "exactly n rows are too few",
     "A class of exactly n rows gives all of them.",
     edit=("if len(rows) < n:", "if len(rows) <= n:"),
+)
+ex.mistake(
+    "rows counted over all classes together",
+    "Each class needs n rows of its own: test every class.",
+    edit=("if len(rows) < n:", "if len(labels) < n * len(labels.unique()):"),
+)
+ex.mistake(
+    "only the largest class number is tested",
+    "Each class needs n rows of its own: test every class.",
+    edit=("if len(rows) < n:", "if len(rows) < n and value == labels.max():"),
+)
+ex.mistake(
+    "bincount",
+    "bincount wants numbers from 0 on: labels.unique() takes any.",
+    edit=("in labels.unique():", "in labels.bincount().nonzero()[:, 0]:"),
+)
+ex.mistake(
+    "row numbers of int32",
+    "Row numbers are int64.",
+    edit=("support.to(labels.device), rest", "support.int().to(labels.device), rest"),
+)
+ex.mistake(
+    "an empty rest is floating point",
+    "torch.tensor([]) is float32: give the dtype.",
+    edit=("rest.to(labels.device)", "torch.tensor(rest.tolist(), device=labels.device)"),
 )
 ex.mistake(
     "classes from 0 on",
@@ -418,7 +460,7 @@ def raised_by(student: Any, function: str, net: nn.Module, *args: Any) -> str | 
     try:
         getattr(student, function)(net, *args)
     except Exception as error:
-        return type(error).__name__
+        return probes.kind_of(error)
     return None
 
 
@@ -457,6 +499,10 @@ def _(student):
     for parts in [["layer"], ["layer1", "blok"], ["layer1.weight"], ["fc.weights"], ["layer10.b"]]:
         got = student.run(raised_by, "select", Nested(), *parts)
         expect(got, "ValueError", f"select of {parts}")
+    for part in ["forward", "layer1.0.training", "1.running_mean"]:
+        net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) if part[0] == "1" else Nested()
+        got = student.run(raised_by, "select", net, part)
+        expect(got, "ValueError", f"select of {part!r}, neither module nor parameter")
     got = student.run(raised_by, "freeze", Nested(), "layer2")
     expect(got, "ValueError", "freeze of a part that is not there")
     got = student.run(raised_by, "unfreeze", Nested(), "layer2")
@@ -504,6 +550,29 @@ ex.mistake(
 """,
     ),
 )
+
+
+@ex.mistake(
+    "any attribute passes for a part",
+    "A method or a buffer is no part: look the name up among the modules and the parameters.",
+    replaces="select",
+)
+def _(model, *parts):
+    chosen = set()
+    for part in parts:
+        found = [
+            param
+            for name, param in model.named_parameters(remove_duplicate=False)
+            if part in ("", name) or name.startswith(part + ".")
+        ]
+        chosen.update(found)
+        if not found:
+            target = model
+            for step in part.split("."):
+                if not hasattr(target, step):
+                    raise ValueError(part)
+                target = getattr(target, step)
+    return {name: param for name, param in model.named_parameters() if param in chosen}
 
 
 @ex.mistake(
@@ -688,11 +757,12 @@ ex = replace_head = Exercise("replace_head")
 
 def with_new_head(student: Any, net: nn.Module, number: int, inputs: Tensor) -> dict[str, Any]:
     """A probe: what is in the net afterwards, which objects stayed, and the old tensors."""
-    modules, params = dict(net.train().named_modules()), dict(net.named_parameters())
+    modules, params = dict(net.named_modules()), dict(net.named_parameters())
     name = student.replace_head(net, number)
     head = net.get_submodule(name) if isinstance(name, str) else None
     after = dict(net.named_modules())
     modes = [module.training for other, module in after.items() if other != name]
+    head_mode = getattr(head, "training", None)
     return {
         "output": net.eval()(inputs),
         "name": name,
@@ -705,6 +775,7 @@ def with_new_head(student: Any, net: nn.Module, number: int, inputs: Tensor) -> 
         "old": {n: p.detach().clone() for n, p in params.items()},
         "old shapes": [list(p.shape) for p in params.values()],
         "modes": modes,
+        "head's mode": head_mode,
         "sizes": [getattr(head, "in_features", None), getattr(head, "out_features", None)],
     }
 
@@ -721,7 +792,9 @@ def expect_new_head(student: Any, net: nn.Module, head: str, number: int, inputs
     modules = [name for name, _ in net.named_modules()]
     expect(got["names"], modules, "names of all modules")
     expect(got["modules kept"], [n for n in modules if n != head], "modules that stayed")
-    expect(got["modes"], [True] * (len(modules) - 1), "training modes of the other modules")
+    modes = [module.training for name, module in net.named_modules() if name != head]
+    expect(got["modes"], modes, "training modes of the other modules")
+    expect(got["head's mode"], True, "training mode of the new head")
     expect(got["old"], before, "all old tensors afterwards")
     state = got["state"]
     expect(list(state[f"{head}.weight"].shape), [number, old.in_features], "shape of the weight")
@@ -731,6 +804,15 @@ def expect_new_head(student: Any, net: nn.Module, head: str, number: int, inputs
         expect(got["trainable"], trainable, "trainable parameters")
     else:
         require(f"{head}.weight" in got["trainable"], "the new weight is not trainable")
+
+
+def two_heads(student: Any, net: nn.Module) -> list[Tensor]:
+    """A probe: the weights of two heads, one made after the other."""
+    found = []
+    for _ in range(2):
+        head = net.get_submodule(student.replace_head(net, 4))
+        found.append(head.weight.detach().clone())
+    return found
 
 
 @ex.check("the last linear layer of nets of several kinds", points=1)
@@ -747,6 +829,12 @@ def _(student):
     expect_new_head(student, Tied(), "decoder", 5, torch.tensor([[1, 2], [3, 6]])[:, 0])
     expect_new_head(student, Tied(), "decoder", 7, torch.tensor([4]))
     expect_new_head(student, Nested().requires_grad_(False), "fc", 3, torch.randn(2, 4))
+    net = Branched().eval()
+    net.gate.train()
+    expect_new_head(student, net, "classifier.1.0", 4, torch.randn(2, 2, 3, 4))
+    net = Nested()
+    net.fc.eval()
+    expect_new_head(student, net, "fc", 2, torch.randn(2, 4))
 
 
 @ex.check("dtype, and torch's initialisation", points=0.5)
@@ -760,6 +848,8 @@ def _(student):
         require(bool((values.abs() <= 0.1).all()), f"new {name}: an entry above 1/sqrt(100)")
     expect(weight.std(), 0.1 / 3**0.5, "deviation of the new weight", rtol=0.1)
     expect(bias.std(), 0.1 / 3**0.5, "deviation of the new bias", rtol=0.4)
+    first, second = student.run(two_heads, nn.Sequential(nn.Linear(5, 3)))
+    require(not torch.equal(first, second), "a second head has the weights of the first")
 
 
 @ex.check("no linear layer", points=0.5)
@@ -770,8 +860,8 @@ def _(student):
 
 
 ex.mistake(
-    "the first linear layer",
-    "The head is the last linear layer.",
+    "not the last linear layer",
+    "The head is the last linear layer in the order of named_modules().",
     edit=[
         ("names[-1])\n    fresh", "names[0])\n    fresh"),
         ("(names[-1], fresh", "(names[0], fresh"),
@@ -836,6 +926,23 @@ ex.mistake(
     "calls eval()",
     "Everything but the head stays as it is, the modes included.",
     edit=("    return names[-1]", "    model.eval()\n    return names[-1]"),
+)
+
+
+ex.mistake(
+    "train() on the whole net",
+    "Everything but the head stays as it is, the modes included.",
+    edit=("    return names[-1]", "    model.train()\n    return names[-1]"),
+)
+ex.mistake(
+    "the new head in the old one's mode",
+    "A fresh layer is in training mode, whatever the old one was.",
+    edit=("fresh.to(", "fresh.train(head.training).to("),
+)
+ex.mistake(
+    "the same numbers in every call",
+    "A head starts from new random numbers: no seed inside.",
+    edit=("    fresh = nn.Linear(", "    torch.manual_seed(0)\n    fresh = nn.Linear("),
 )
 
 
@@ -966,7 +1073,7 @@ def expect_loaded(student: Any, net: nn.Module, state: dict[str, Tensor]) -> Non
     got = student.run(loaded, net, state)
     for kind in KINDS:
         expect(got["report"][kind], report[kind], kind)
-    expect(got["state"], after, "all tensors of the net", dtype=True)
+    expect(got["state"], after, "all tensors of the net", rtol=0, atol=0, dtype=True)
     expect(got["same"], dict.fromkeys(got["same"], True), "tensors that are the same objects")
     expect(got["held"], {n: after[n] for n in got["held"]}, "tensors that an optimiser holds")
     expect(got["frozen"][0], got["frozen"][1], "frozen parameters")
@@ -1004,6 +1111,9 @@ def _(student):
     net.layer1.requires_grad_(False)
     expect_loaded(student, net, {n: t.double() for n, t in plain(lived(Nested())).items()})
     expect_loaded(student, Tied().double(), plain(Tied()))
+    state = {n: t / 3 for n, t in plain(Tied().double()).items()}
+    state["embed.weight"] = state["decoder.weight"] = torch.randn(7, 4).double()
+    expect_loaded(student, Tied().double(), state)
 
 
 @ex.check("everything fits, or nothing does", points=0.5)
@@ -1077,6 +1187,13 @@ ex.mistake(
 )
 
 
+ex.mistake(
+    "through float32",
+    "copy_ converts by itself: a float64 net gets the state's float64 numbers.",
+    edit=("tensor.copy_(state[name])", "tensor.copy_(state[name].float())"),
+)
+
+
 @ex.mistake("new parameters", "Copy into the tensors that are there: an optimiser holds them.")
 def _(model, state):
     own = model.state_dict()
@@ -1097,7 +1214,9 @@ def _(model, state):
     return {**report, "unexpected": [name for name in state if name not in own]}
 
 
-@ex.mistake("the state's tensors become the net's", "Copy the values; do not keep the tensors.")
+@ex.mistake(
+    "net and state share their tensors", "Copy the values: neither may hold the other's tensors."
+)
 def _(model, state):
     own = model.state_dict(keep_vars=True)
     report = {"loaded": [], "mismatched": [], "missing": []}
@@ -1165,10 +1284,25 @@ def looked(student: Any, net: nn.Module, x: Tensor, *sizes: int) -> dict[str, An
 
 
 def recorded(student: Any, rows: int, *sizes: int) -> list[list[int]]:
-    """A probe: size, gradient mode and training mode of each call."""
+    """A probe: size, whether a graph was recorded, and training mode of each call."""
     Recorder.seen.clear()
     student.features(Recorder(), torch.zeros(rows, 2), *sizes)
     return list(Recorder.seen)
+
+
+def without_recording(student: Any, x: Tensor) -> bool:
+    """A probe: whether torch records after a call where it did not before."""
+    with torch.no_grad():
+        student.features(Recorder(), x)
+        return torch.is_grad_enabled()
+
+
+def changed_between(student: Any, net: nn.Module, x: Tensor) -> list[Tensor]:
+    """A probe: two tables of the same inputs; the weights change in between."""
+    first = student.features(net, x, 2)
+    for param in net.parameters():
+        param.data.mul_(2.0)
+    return [first, student.features(net, x, 2)]
 
 
 def expect_features(student: Any, net: nn.Module, x: Tensor, size: int) -> None:
@@ -1193,6 +1327,13 @@ def _(student):
     expect_features(student, lived(conv_net()), torch.randn(7, 2, 6, 5), 3)
     expect_features(student, lived(Nested()).double(), torch.randn(5, 4).double(), 2)
     expect_features(student, lived(conv_net()), torch.randn(1, 2, 5, 6), 4)
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), torch.randn(4, 3)
+    first, second = student.run(changed_between, net, x)
+    with torch.no_grad():
+        expect(first, net(x), "features before the weights change", atol=1e-5)
+        for param in net.parameters():
+            param.data.mul_(2.0)
+        expect(second, net(x), "features after the weights have changed", atol=1e-5)
 
 
 @ex.check("modes, one by one", points=1)
@@ -1214,10 +1355,13 @@ def _(student):
         sizes = [call[0] for call in seen]
         require(sum(sizes) >= rows, f"fewer than {rows} rows pass through the net", got=sizes)
         require(max(sizes, default=0) <= size, f"more than {size} rows at a time", got=sizes)
-        require(not any(call[1] for call in seen), "gradients are recorded in the forward pass")
+        require(min(sizes, default=1) > 0, "the net is called without any row", got=sizes)
+        require(not any(call[1] for call in seen), "a graph is recorded in the forward pass")
         require(not any(call[2] for call in seen), "the net is in training mode")
     sizes = [call[0] for call in student.run(recorded, 300)]
     require(max(sizes, default=0) <= 256, "more than 256 rows at a time by default", got=sizes)
+    got = student.run(without_recording, torch.zeros(3, 2))
+    expect(got, False, "whether torch records after a call under no_grad()")
 
 
 ex.mistake(
@@ -1301,6 +1445,74 @@ ex.mistake(
         "[r for r in [*x[: 4 * batch_size].split(batch_size), x[4 * batch_size :]] if len(r)]",
     ),
 )
+
+
+ex.mistake(
+    "one more call with no rows",
+    "If N is a multiple of batch_size there is no rest: a net need not take zero rows.",
+    edit=(
+        "in x.split(batch_size)]",
+        "in [*x.split(batch_size), x[len(x) // batch_size * batch_size :]]]",
+    ),
+)
+ex.mistake(
+    "recording switched on afterwards",
+    "The caller may be under no_grad() too: use the context manager, which restores what was.",
+    edit=(
+        "    with torch.no_grad():\n"
+        "        outputs = [backbone(rows) for rows in x.split(batch_size)]\n",
+        "    torch.set_grad_enabled(False)\n"
+        "    outputs = [backbone(rows) for rows in x.split(batch_size)]\n"
+        "    torch.set_grad_enabled(True)\n",
+    ),
+)
+ex.mistake(
+    "eval() for the layers only",
+    "A module that holds others may ask for its own mode: eval() on the whole net.",
+    edit=(
+        "    backbone.eval()\n",
+        "    for module in backbone.modules():\n"
+        "        module.training = module.training and any(True for _ in module.children())\n",
+    ),
+)
+
+
+@ex.mistake(
+    "the table of the first call",
+    "Nothing may be kept between calls: the weights may have changed.",
+)
+def _(backbone, x, batch_size=256):
+    known = globals().setdefault("TABLES", {})
+    if (id(backbone), id(x)) not in known:
+        modes = [(m, m.training) for m in backbone.modules()]
+        backbone.eval()
+        with torch.no_grad():
+            known[id(backbone), id(x)] = torch.cat([backbone(r) for r in x.split(batch_size)])
+        for m, mode in modes:
+            m.training = mode
+    return known[id(backbone), id(x)]
+
+
+@ex.alternative("a frozen copy, without no_grad")
+def _(backbone, x, batch_size=256):
+    look = copy.deepcopy(backbone).eval().requires_grad_(False)
+    return torch.vstack([look(part) for part in x.detach().split(batch_size)])
+
+
+@ex.alternative("flags off and on again")
+def _(backbone, x, batch_size=256):
+    flags = [(p, p.requires_grad) for p in backbone.parameters()]
+    modes = [(m, m.training) for m in backbone.modules()]
+    for p, _ in flags:
+        p.requires_grad_(False)
+    backbone.eval()
+    try:
+        return torch.cat([backbone(part) for part in x.detach().split(batch_size)])
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, flag in flags:
+            p.requires_grad_(flag)
 
 
 @ex.alternative("smaller batches than allowed, from the end")
@@ -1565,7 +1777,7 @@ def frozen_layer(
     """A probe: a layer with these numbers in training mode, and what is left afterwards."""
     layer = student.FrozenBatchNorm(channels, *([] if eps is None else [eps]))
     fresh = {name: tensor.clone() for name, tensor in layer.named_buffers()}
-    layer.load_state_dict(state)
+    layer.load_state_dict(state, strict=False)  # the names are compared
     layer.to(x.dtype)
     found: dict[str, Any] = {"fresh": fresh, "params": [n for n, _ in layer.named_parameters()]}
     for mode in [True, False]:
@@ -1585,11 +1797,19 @@ def reloaded_layer(student: Any, states: list[dict[str, Tensor]], x: Tensor) -> 
     for i, state in enumerate(states):
         if i % 2:
             for name, buffer in layer.named_buffers():
-                buffer.copy_(state[name])
+                if name in state:
+                    buffer.copy_(state[name])
         else:
-            layer.load_state_dict(state)
+            layer.load_state_dict(state, strict=False)
         outputs.append(layer(x).detach())
     return outputs
+
+
+def mixed_layer(student: Any, state: dict[str, Tensor], xs: list[Tensor]) -> list[Tensor]:
+    """A probe: outputs of a float32 layer for inputs of other dtypes."""
+    layer = student.FrozenBatchNorm(len(state["weight"]), 0.5)
+    layer.load_state_dict(state, strict=False)
+    return [layer(x).detach() for x in xs]
 
 
 def expect_layer(
@@ -1635,6 +1855,15 @@ def _(student):
         expect_layer(student, shape, eps)
     expect_layer(student, (4, 4), 0.1)
     expect_layer(student, (3, 3, 3, 3), 2.0, torch.float64)
+    state, x = numbers(3), torch.randn(4, 3)
+    want = (x - state["running_mean"]) / (state["running_var"] + 0.5).sqrt()
+    want = want * state["weight"] + state["bias"]
+    kinds = [torch.float16, torch.float64]
+    for kind, got in zip(
+        kinds, student.run(mixed_layer, state, [x.to(k) for k in kinds]), strict=True
+    ):
+        what = f"output for {kind} through float32 buffers"
+        expect(got, want.to(kind), what, rtol=0.02, atol=0.03, dtype=True)
 
 
 @ex.check("buffers, not parameters", points=0.5)
@@ -1666,14 +1895,23 @@ def frozen_net(student: Any, net: nn.Module, batches: list[Tensor]) -> dict[str,
     params = dict(net.named_parameters())
     names = student.freeze_batch_norm(net)
     after = dict(net.named_modules())
+    modes = {name: after[name].training for name in others if name in after}
+    flags = [name for name, p in net.named_parameters() if p.requires_grad]
+    buffers = [name for name, buffer in net.named_buffers() if buffer.requires_grad]
     found = {
         "names": names,
         "kinds": [isinstance(after[name], student.FrozenBatchNorm) for name in names],
         "kept": [name for name in others if after.get(name) is others[name]],
         "modules": list(after),
         "params": [n for n, p in net.named_parameters() if p is params[n]],
+        "modes": modes,
+        "flags": flags,
+        "buffers": buffers,
         "start": plain(net),
+        "outputs": [],
     }
+    if not flags:
+        return {**found, "end": found["start"]}
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -1725,8 +1963,12 @@ def expect_frozen(student: Any, net: nn.Module, batches: list[Tensor]) -> None:
     expect(got["modules"], [n for n, _ in net.named_modules()], "names of all modules")
     own = [n for n, _ in net.named_parameters() if n.rpartition(".")[0] not in norms]
     expect(got["params"], own, "parameters that are left")
+    modes = {n: m.training for n, m in net.named_modules() if n not in norms}
+    expect(got["modes"], modes, "training modes of the other modules afterwards")
+    expect(got["flags"], own, "trainable parameters afterwards")
+    expect(got["buffers"], [], "buffers that require a gradient")
     outputs, end = want_frozen(copy.deepcopy(net), batches)
-    for i, (a, b) in enumerate(zip(got["outputs"], outputs, strict=True)):
+    for i, (a, b) in enumerate(zip(got["outputs"], outputs, strict=False)):
         expect(a, b, f"output in training mode after {i} steps", rtol=1e-3, atol=1e-4, dtype=True)
     left = {n: t for n, t in end.items() if not n.endswith("num_batches_tracked")}
     frozen = {f"{n}.{name}" for n in norms for name in NUMBERS}
@@ -1742,6 +1984,11 @@ def _(student):
     expect_frozen(student, lived(Nested()), [torch.randn(4, 4) for _ in range(2)])
     deep = nn.Sequential(nn.Sequential(nn.Sequential(nn.BatchNorm1d(3, eps=0.5)), nn.Linear(3, 2)))
     expect_frozen(student, lived(deep).eval(), [torch.randn(1, 3), torch.randn(2, 3)])
+    inner = nn.Sequential(nn.Sequential(nn.BatchNorm1d(3, eps=0.2)))
+    image = [nn.Unflatten(1, (3, 1, 1)), nn.BatchNorm2d(3), nn.Flatten()]
+    long = [nn.Linear(3, 3), inner, nn.BatchNorm1d(3), *image, *[nn.Tanh() for _ in range(4)]]
+    net = nn.Sequential(*long, nn.BatchNorm1d(3), nn.Linear(3, 2))  # 1.0.0, 2, 4, 10
+    expect_frozen(student, lived(net), [torch.randn(2, 3)])
 
 
 @ex.check("float64, layers without affine, a net without layers", points=0.5)
@@ -1759,7 +2006,7 @@ def _(student):
 BODY = """        scale = self.weight / (self.running_var + self.eps).sqrt()
         shift = self.bias - self.running_mean * scale
         shape = (-1, *[1] * (x.ndim - 2))
-        return x * scale.reshape(shape) + shift.reshape(shape)"""
+        return (x * scale.reshape(shape) + shift.reshape(shape)).to(x.dtype)"""
 
 ex.mistake(
     "parameters that require no gradient",
@@ -1868,7 +2115,7 @@ ex.mistake(
 ex.mistake(
     "channels last",
     "Channels are the second dimension: reshape to (C, 1, 1).",
-    edit=("scale.reshape(shape) + shift.reshape(shape)", "scale + shift"),
+    edit=("(x * scale.reshape(shape) + shift.reshape(shape))", "(x * scale + shift)"),
 )
 ex.mistake(
     "images only",
@@ -1878,7 +2125,7 @@ ex.mistake(
 ex.mistake(
     "detached",
     "The gradient goes through the layer to x.",
-    edit=("return x * scale", "return x.detach() * scale"),
+    edit=("return (x * scale", "return (x.detach() * scale"),
 )
 ex.mistake(
     "eps of the default",
@@ -1902,6 +2149,59 @@ ex.mistake(
     "only at the top level",
     "Layers may be nested: look through named_modules().",
     edit=("in model.named_modules() if", "in model.named_children() if"),
+)
+ex.mistake(
+    "names in another order",
+    "The order is that of named_modules(): not by kind, depth or alphabet.",
+    edit=("return list(found)", "return sorted(found)"),
+)
+ex.mistake(
+    "the dtype of the buffers",
+    "The result has the dtype of x, also in a net of another one: .to(x.dtype).",
+    edit=(".to(x.dtype)", ""),
+)
+ex.mistake(
+    "eps as a lower bound",
+    "eps is added to every variance, not only to the tiny ones.",
+    edit=("(self.running_var + self.eps)", "self.running_var.clamp(min=self.eps)"),
+)
+ex.mistake(
+    "a buffer more",
+    "Four buffers and no other: what is registered is saved with the net.",
+    edit=(
+        "        self.eps = eps\n",
+        "        self.eps = eps\n"
+        '        self.register_buffer("num_batches_tracked", torch.tensor(0))\n',
+    ),
+)
+ex.mistake(
+    "a buffer that is not saved",
+    "With persistent=False a buffer is missing in the state dict.",
+    edit=(
+        'self.register_buffer("running_mean", torch.zeros(num_features))',
+        'self.register_buffer("running_mean", torch.zeros(num_features), persistent=False)',
+    ),
+)
+ex.mistake(
+    "the old parameters as buffers",
+    "A registered nn.Parameter still requires a gradient: copy its numbers, or detach it.",
+    edit=(
+        "        model.set_submodule(name, fixed)",
+        "        if old.affine:\n"
+        '            fixed.register_buffer("weight", old.weight)\n'
+        '            fixed.register_buffer("bias", old.bias)\n'
+        "        model.set_submodule(name, fixed)",
+    ),
+)
+ex.mistake(
+    "the whole net is frozen",
+    "Only batch normalisation is replaced; the other layers still learn.",
+    edit=("    return list(found)", "    model.requires_grad_(False)\n    return list(found)"),
+)
+ex.mistake(
+    "the whole net in evaluation mode",
+    "The modes of the other modules stay as they are.",
+    edit=("    return list(found)", "    model.eval()\n    return list(found)"),
 )
 ex.mistake(
     "all normalisation layers",
@@ -1958,7 +2258,7 @@ class _(nn.Module):
         view = [1, len(self.weight)] + [1] * (x.dim() - 2)
         centred = x - self.running_mean.view(view)
         normed = centred * torch.rsqrt(self.running_var.view(view) + self.eps)
-        return torch.addcmul(self.bias.view(view), normed, self.weight.view(view))
+        return torch.addcmul(self.bias.view(view), normed, self.weight.view(view)).to(x)
 
 
 @ex.alternative("channels moved to the end, float64", replaces="FrozenBatchNorm")
@@ -2018,10 +2318,12 @@ def grouped(student: Any, net: nn.Module, *args: Any) -> dict[str, Any]:
         for param in group["params"]:
             entry = [float(group["lr"]), float(group["weight_decay"])]
             table.setdefault(names.get(id(param), "another tensor"), []).append(entry)
+    holder = torch.optim.SGD(groups, lr=1.0).param_groups if groups else []  # [] is refused
+    held = sum(len(group["params"]) for group in holder)
     return {
         "table": dict(sorted(table.items())),
         "empty": sum(not list(group["params"]) for group in groups),
-        "held": sum(len(g["params"]) for g in torch.optim.SGD(groups, lr=1.0).param_groups),
+        "held": held,
         "flags": [p.requires_grad for p in net.parameters()],
         "blocks": args[0],
     }
@@ -2081,6 +2383,9 @@ def _(student):
     net = Nested().requires_grad_(False)
     net.layer10.requires_grad_(True)
     expect_groups(student, net, ["layer10", "layer1x"], 0.8, 0.5, 0.1)
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    expect_groups(student, net, ["0", "1", "2"], 0.8, 0.5, 0.1)
+    expect_groups(student, net.requires_grad_(False), ["0", "1", "2"], 0.8, 0.5, 0.1)
 
 
 @ex.check("tied parameters, blocks that overlap", points=1)
@@ -2174,6 +2479,22 @@ ex.mistake(
         ),
         ("    if waiting:", "    if every:"),
     ],
+)
+ex.mistake(
+    "an error where all is frozen",
+    "Then there is nothing to train, and no group: [].",
+    edit=(
+        "    return groups",
+        '    if not groups:\n        raise ValueError("nothing to train")\n    return groups',
+    ),
+)
+ex.mistake(
+    "blocks without parameters do not count",
+    "Each name in blocks counts in M, an activation's too.",
+    edit=(
+        "    groups = []\n",
+        "    groups, blocks = [], [part for part in blocks if select(model, part)]\n",
+    ),
 )
 ex.mistake(
     "tied parameters with the last block",
@@ -2293,6 +2614,7 @@ def thawed(
                 "trainable": [n for n, p in net.named_parameters() if p.requires_grad],
                 "grads": [n for n, p in net.named_parameters() if p.grad is not None],
                 "table": dict(sorted(table.items())),
+                "empty": sum(not group["params"] for group in optimizer.param_groups),
             }
         )
         for x in xs[2 * number : 2 * number + 2]:
@@ -2343,6 +2665,7 @@ def expect_thawed(
         expect(a["trainable"], b["trainable"], f"trainable with {opened} open")
         expect(a["added"], b["added"], f"what is added with {opened} open")
         expect(a["table"], b["table"], f"[rate, decay, momentum] with {opened} open")
+        expect(a["empty"], 0, f"empty groups in the optimiser with {opened} open")
         expect(a["state"], b["state"], f"parameters after two steps with {opened} open", atol=1e-5)
 
 
@@ -2363,6 +2686,11 @@ def _(student):
     net, xs = Nested().double(), list(torch.randn(8, 3, 4).double())
     calls = [NESTED[-1:], NESTED[-2:], NESTED[-4:], NESTED]
     expect_thawed(student, net, ["fc.weight", "fc.bias"], NESTED, calls, xs)
+    net, calls = Nested().double(), [["layer1", "fc"], ["fc"], NESTED]
+    expect_thawed(student, net, ["fc.weight"], NESTED, calls, xs)
+    net = Nested().double()  # all are held, few have been moved
+    everything = [name for name, _ in net.named_parameters()]
+    expect_thawed(student, net, everything, NESTED, [["fc"], NESTED[-3:]], xs)
 
 
 @ex.check("thaw: a second call, several blocks at once, closing again", points=1)
@@ -2497,6 +2825,39 @@ ex.mistake(
     edit=("    added = set()\n", "    added = set()\n    optimizer.state.clear()\n"),
 )
 ex.mistake(
+    "empty groups",
+    "If all of a group is held already there is nothing to add: leave the group out.",
+    edit=(
+        '        if group["params"]:\n            optimizer.add_param_group(group)',
+        "        optimizer.add_param_group(group)",
+    ),
+)
+ex.mistake(
+    "names in the order of the blocks",
+    "The order is that of named_parameters(), which need not be that of the blocks.",
+    edit=(
+        "for name, param in model.named_parameters() if param in added]",
+        "for name, param in {n: p for part in blocks for n, p in select(model, part).items()}"
+        ".items() if param in added]",
+    ),
+)
+ex.mistake(
+    "held is what has a state",
+    "Before its first step a parameter has no state: look into optimizer.param_groups.",
+    edit=(
+        'held = {param for group in optimizer.param_groups for param in group["params"]}',
+        'held = set(optimizer.state) or set(optimizer.param_groups[0]["params"])',
+    ),
+)
+ex.mistake(
+    "names that begin alike",
+    "If `layer1` is open, `layer10` need not be: compare whole names.",
+    edit=(
+        "    unfreeze(model, *opened)\n",
+        "    unfreeze(model, *[part for part in blocks if part.startswith(tuple(opened))])\n",
+    ),
+)
+ex.mistake(
     "all groups made anew",
     "Parameters that the optimiser holds already keep their groups and rates.",
     edit=(
@@ -2553,7 +2914,7 @@ def _(model, optimizer, blocks, opened, lr, decay, weight_decay):
     return added
 
 
-@ex.alternative("closing only what is closed", replaces="thaw")
+@ex.alternative("gradients of open parameters are kept", replaces="thaw")
 def _(model, optimizer, blocks, opened, lr, decay, weight_decay):
     inside = {id(p) for p in select(model, *opened).values()}
     for p in model.parameters():
@@ -2679,6 +3040,13 @@ def _(student):
     expect_tuned(student, net, everything, ["0", "2"], ["0", "2"], pairs, epochs=2, momentum=0.9)
     pairs = some_pairs([2, 7], (3,), 4)
     expect_tuned(student, net, ["2.weight"], ["0", "2"], ["2"], pairs, weight_decay=0.1)
+    net = nn.Sequential(nn.Linear(2, 3, bias=False))
+    net[0].weight.data = torch.tensor([[900.0, 0.0], [-300.0, 500.0], [0.0, -1000.0]])
+    pairs = [(torch.tensor([[1.0, 0.5], [-0.5, 1.0]]), torch.tensor([1, 2]))]
+    expect_tuned(student, net, ["0.weight"], ["0"], ["0"], pairs)
+    net = Tied()  # the weight of the closed embedding trains in the decoder
+    pairs = [(torch.randint(0, 7, (n,)), torch.randint(0, 7, (n,))) for n in [5, 2]]
+    expect_tuned(student, net, names_in(net, "decoder"), TIED, ["decoder"], pairs)
 
 
 @ex.check("closed blocks keep their statistics and use them", points=1)
@@ -2704,6 +3072,13 @@ def _(student):
             net.first[1].train(not before)
             pairs = some_pairs([3, 4], (3,), 5)
             expect_tuned(student, net, names_in(net, *opened), blocks, opened, pairs, epochs=2)
+    net, blocks_ = lived(Nested()), ["layer1", "layer10", "layer1x", "fc"]
+    for opened in [["layer10", "fc"], ["layer1", "fc"]]:
+        pairs = some_pairs([3, 2], (4,), 3)
+        expect_tuned(student, net, names_in(net, *opened), blocks_, opened, pairs)
+    net = nn.Sequential(nn.Linear(3, 6), nn.Dropout(0.5), nn.Linear(6, 2))
+    pairs = some_pairs([4], (3,), 2)
+    expect_tuned(student, net, names_in(net, "2"), ["0", "1", "2"], ["2"], pairs)
     net, pairs = lived(Modes()), some_pairs([4, 2], (3,), 5)  # open, yet nothing in it trains
     expect_tuned(student, net, names_in(net, "fc"), blocks, ["first", "fc"], pairs)
 
@@ -2754,6 +3129,40 @@ ex.mistake(
         "        for module in model.get_submodule(name).modules():\n"
         "            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):\n"
         "                module.train(name in opened)\n",
+    ),
+)
+ex.mistake(
+    "names that begin alike",
+    "A closed `layer1` says nothing of `layer10`: take the module by its whole name.",
+    edit=(
+        "        model.get_submodule(name).train(name in opened)\n",
+        "        if name not in opened:\n"
+        "            for other, module in model.named_modules():\n"
+        "                if other.startswith(name):\n"
+        "                    module.eval()\n",
+    ),
+)
+ex.mistake(
+    "closed blocks are frozen here",
+    "requires_grad is not touched: a tied weight may be in an open block too.",
+    edit=(
+        "        model.get_submodule(name).train(name in opened)\n",
+        "        model.get_submodule(name).train(name in opened)\n"
+        "        if name not in opened:\n"
+        "            model.get_submodule(name).requires_grad_(False)\n",
+    ),
+)
+ex.mistake(
+    "a closed block without parameters trains",
+    "A dropout that is a block by itself evaluates like any other closed block.",
+    edit=("train(name in opened)", "train(name in opened or not select(model, name))"),
+)
+ex.mistake(
+    "the logarithm of a softmax",
+    "A probability may be rounded to 0, whose logarithm is infinite: cross_entropy takes logits.",
+    edit=(
+        "F.cross_entropy(model(x), labels)",
+        "F.nll_loss(model(x).softmax(dim=1).log(), labels)",
     ),
 )
 ex.mistake(

@@ -97,7 +97,8 @@ def train(
 ) -> tuple[nn.Module, list[float]]:
     """A small CNN trained on batches that are augmented anew each time; the loss at each step."""
     torch.manual_seed(seed)
-    net, losses = small_cnn().to(device), []
+    # With the channels last in memory the CPU is a fifth faster; numbers and shapes stay.
+    net, losses = small_cnn().to(device, memory_format=torch.channels_last), []
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     while len(losses) < steps:
@@ -955,7 +956,7 @@ plt.show()
 # turn and zoom":
 
 # %%
-gentle, long = move(15, 0.7, 0.15), 3 * steps
+gentle, long = move(15, 0.7, 0.15), 5 * steps // 2
 patient = {"without": repeat(nothing, steps=long), "with": repeat(gentle, steps=long)}
 table = {
     "without": [scores(repeat(nothing, steps=max(2, steps // 4))), measured["nothing"]],
@@ -1458,7 +1459,7 @@ def with_real(n: int, seed: int, simulated: bool) -> nn.Module:
     if simulated:
         times = max(1, len(glyphs) // max(1, n))  # half of each batch is real, if there are any
         x, y = torch.cat([glyphs, x.repeat(times, 1, 1, 1)]), torch.cat([glyph_y, y.repeat(times)])
-    return train(x, y, handwriting, seed, 3 * steps // 2)[0]
+    return train(x, y, handwriting, seed)[0]
 
 
 one_font = [train(glyphs[:10], glyph_y[:10], nothing, s)[0] for s in range(twice)]
@@ -1492,9 +1493,9 @@ plt.show()
 # Perfect on glyphs, poor on handwriting: the network learnt fonts. Variation helps *even where it
 # is not realistic*: when the simulation varies more than reality does, reality looks like one more
 # variation (**domain randomisation**, Tobin et al. 2017, for robots that learn in simulation). Then
-# a single real image per class closes half of the gap. As more real data come in, the advantage
-# shrinks: a simulator is for the start, and for what one cannot collect (accidents, rare diseases)
-# or label (the depth of every pixel).
+# a single real image per class closes about half of the gap. As more real data come in, the
+# advantage shrinks: a simulator is for the start, and for what one cannot collect (accidents, rare
+# diseases) or label (the depth of every pixel).
 
 # %% [markdown]
 # ## 13. Transfer: let another task pay
@@ -1524,6 +1525,7 @@ class Net(nn.Module):
         blocks = [block(1, 16, False), block(16, 32, True), block(32, 32, True)]
         self.normalise, self.blocks = Normalise(), nn.Sequential(*blocks)
         self.head = nn.Linear(128, classes)
+        self.to(memory_format=torch.channels_last)  # as in `train`
 
     def features(self, x: Tensor) -> Tensor:
         return self.blocks(self.normalise(x)).flatten(1)
@@ -1806,8 +1808,8 @@ for mode in ("blocks.eval()", "train()"):
 
 # %% [markdown]
 # **No weight has changed, and the network has**: in training mode its loss on the old task has
-# grown, most where the new images look least like the old ones (that these digits are still read
-# correctly is their luck). BatchNorm has two kinds of state. `weight` and
+# grown, most where the new images look least like the old ones (that hardly any of these digits is
+# misread yet is their luck). BatchNorm has two kinds of state. `weight` and
 # `bias` are parameters: `requires_grad_(False)` stops them. `running_mean` and `running_var` are
 # *buffers*: no gradient ever touched them; the forward pass in training mode did, at every batch
 # (unit 03). And in that mode the layer normalises by the batch, so what the head sees in
