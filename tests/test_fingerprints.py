@@ -1,6 +1,7 @@
 """What students carry of the known mistakes: enough to name them, and no code."""
 
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -23,11 +24,14 @@ def seen() -> set[tuple[str, str, str]]:
     }
 
 
-def test_visible_tests_name_most_known_mistakes():
+def test_visible_tests_name_a_dozen_mistakes_an_exercise():
     assert seen() <= set(MISTAKES)
-    # The subtle ones (overlaps, float64, arguments written to) are for the hidden checks alone.
-    assert len(seen()) >= 0.7 * len(MISTAKES)
-    assert {(unit, exercise) for unit, exercise, _ in MISTAKES} == {s[:2] for s in seen()}
+    # Numbers, no share: a bank grows by mistakes that only hidden checks can tell (overlaps,
+    # float64, arguments written to), and that makes the visible tests no worse.
+    named = Counter((unit, exercise) for unit, exercise, _ in seen())
+    assert set(named) == {(unit, exercise) for unit, exercise, _ in MISTAKES}
+    assert min(named.values()) >= 3
+    assert sum(named.values()) >= 12 * len(named)
 
 
 @pytest.mark.parametrize("name", STORED)
