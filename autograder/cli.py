@@ -203,10 +203,13 @@ def verify(
 @app.command()
 def check(
     path: Annotated[str, typer.Argument(help="UNIT/EXERCISE.", show_default=False)],
-    file: Annotated[Path, typer.Argument(help="A .py file that defines the exercise's names.")],
+    files: Annotated[list[Path], typer.Argument(help="They define the exercise's names.")],
     as_json: AsJson = False,
 ) -> None:
-    """Mark one file, as one would try a doubtful solution."""
+    """Mark .py files, as one would try doubtful solutions.
+
+    With --json one file gives an object, several a list of them.
+    """
     from autograder.diagnosis import Diagnostician
     from autograder.grading.candidate import judge_source
     from autograder.grading.forkserver import ForkServer
@@ -215,19 +218,35 @@ def check(
     if "/" not in path:
         raise UserError(f"{path!r} is no UNIT/EXERCISE; there are: {', '.join(known(path + '/'))}")
     (exercise,) = exercises_of(path)
+    sources = [source_of(file) for file in files]
+    verdicts = []
+    with ForkServer() as server:
+        diagnose = Diagnostician(server)
+        for source in sources:
+            verdict = judge_source(exercise, source, server)
+            verdict.diagnosis = diagnose(exercise, verdict)
+            verdicts.append(verdict)
+    if as_json:
+        plain = [
+            {**verdict.plain(), "exercise": exercise.path, "file": str(file)}
+            for file, verdict in zip(files, verdicts, strict=True)
+        ]
+        print(json.dumps(plain if len(plain) > 1 else plain[0], indent=1))
+        return
+    for file, verdict in zip(files, verdicts, strict=True):
+        if len(files) > 1:
+            out.print(str(file), markup=False, soft_wrap=True)
+        report.show_verdict(verdict, out)
+
+
+def source_of(file: Path) -> str:
+    """A Python file's text."""
     try:
-        source = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file} cannot be read as Python text ({error}); name a .py file"
         ) from None
-    with ForkServer() as server:
-        verdict = judge_source(exercise, source, server)
-        verdict.diagnosis = Diagnostician(server)(exercise, verdict)
-    if as_json:
-        print(json.dumps({**verdict.plain(), "exercise": exercise.path}, indent=1))
-    else:
-        report.show_verdict(verdict, out)
 
 
 @app.command()

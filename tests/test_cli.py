@@ -157,6 +157,21 @@ def test_check_marks_one_file(run, tmp_path):
     assert any(check["message"] for check in verdict["checks"] if not check["marks"])
 
 
+def test_check_marks_several_files(run, tmp_path):
+    exercise = load("01_backprop")["linear"]
+    files = [tmp_path / "right.py", tmp_path / "wrong.py"]
+    for file, source in zip(files, [exercise.reference, exercise.mistakes[0].source], strict=True):
+        file.write_text(source)
+    code, out, _ = run("check", exercise.path, *files)
+    assert code == 0 and out.index("right.py") < out.index("wrong.py")
+    assert f"linear: {exercise.points:g} of {exercise.points:g} marks" in out
+    assert exercise.mistakes[0].name in out[out.index("wrong.py") :]
+    code, out, _ = run("check", exercise.path, *files, "--json")
+    right, wrong = json.loads(out)
+    assert [right["file"], wrong["file"]] == [str(file) for file in files]
+    assert right["marks"] == exercise.points > wrong["marks"]
+
+
 def test_check_says_in_words_what_was_lost(run, tmp_path):
     file = tmp_path / "wrong.py"
     file.write_text("def linear_forward(x, weight, bias)\n    return x\n")
