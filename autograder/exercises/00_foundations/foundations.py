@@ -1,7 +1,6 @@
 """Hidden checks, known mistakes and alternatives of `00_foundations/foundations`."""
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,13 +25,6 @@ def expect_unchanged(student: Any, function: str, **given: Any) -> None:
     for (name, before), value in zip(given.items(), after, strict=True):
         same = not isinstance(before, Tensor) or torch.equal(value, before)
         require(same, f"{function} changes its argument {name}")
-
-
-def twice(student: Any, name: str, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    """A probe: what two calls return, looked at after the second."""
-    function = getattr(student, name)
-    results = [function(*first)]
-    return [*results, function(*second)]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -1029,7 +1021,7 @@ def _(student):
     got = student.confusion_matrix(same, 0 * same, 2)
     expect(got, [[0, 0], [3001, 0]], "3001 equal rows")
     calls = [(classes(9, 3), classes(9, 3), 3) for _ in range(2)]
-    got = student.run(twice, "confusion_matrix", *calls)
+    got = student.run(probes.calls, "confusion_matrix", *calls)
     expect(got[0], count_pairs(*calls[0]), "a table, looked at after the next call")
 
 
@@ -1644,7 +1636,7 @@ def _(student):
         for dtype in [torch.float32, torch.float64]:
             same = student.unchanged(name, torch.randn(3, 5, dtype=dtype))
             require(same, f"{name} changes its argument, {dtype}")
-        got = student.run(twice, name, [logits], [2 * logits])
+        got = student.run(probes.calls, name, [logits], [2 * logits])
         expect(got[0], want, f"{name}, looked at after the next call")
 
 
@@ -1862,7 +1854,7 @@ def _(student):
     expect(got[1], want[1], "gradient, float64", rtol=1e-9, atol=1e-12, dtype=True)
     expect_unchanged(student, "cross_entropy", logits=logits, labels=labels)
     logits = logits.float()
-    got = student.run(twice, "cross_entropy", [logits, labels], [2 * logits, labels])
+    got = student.run(probes.calls, "cross_entropy", [logits, labels], [2 * logits, labels])
     expect(got[0][1], want[1].float(), "gradient, float32, after the next call", dtype=True)
     expect_unchanged(student, "cross_entropy", logits=logits, labels=labels)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.contract import Exercise, expect, require
+from autograder.contract import Exercise, expect, probes, require
 
 if TYPE_CHECKING:  # replacements run in the namespace of the reference
     from autograder.reference.convolution import (
@@ -65,11 +65,6 @@ def noise(*shape: int) -> Tensor:
 def few(*shape: int) -> Tensor:
     """Small whole numbers in float16: sums of their products are exact in it."""
     return torch.randint(-3, 4, shape).half()
-
-
-def twice(student: Any, name: str, *calls: tuple[Any, ...]) -> list[Any]:
-    """A probe: the results of several calls, looked at after the last."""
-    return [getattr(student, name)(*args) for args in calls]
 
 
 def overwritten(name: str, result: str) -> str:
@@ -371,7 +366,7 @@ def _(student):
     require(student.unchanged("pad", x, 1, 2, 0, 1), "pad changes its argument")
     expect(student.run(strided, "pad", x, 1, 2, 0, 1), F.pad(x, (1, 2, 0, 1)), "another layout")
     sides, other = (1, 2, 0, 1), noise(2, 1, 3, 4)
-    got = student.run(twice, "pad", (x, *sides), (other, *sides))
+    got = student.run(probes.calls, "pad", (x, *sides), (other, *sides))
     expect(got, [F.pad(x, sides), F.pad(other, sides)], "the results of two calls")
 
 
@@ -630,7 +625,9 @@ def _(student):
     )
     expect(student.run(strided, "conv2d_naive", x, weight, bias, 1, 1), want, "another layout")
     other = noise(2, 2, 5, 4)
-    got = student.run(twice, "conv2d_naive", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1))
+    got = student.run(
+        probes.calls, "conv2d_naive", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1)
+    )
     expect(got, [want, F.conv2d(other, weight, bias, 1, 1)], "the results of two calls")
     x, weight, bias = few(1, 2, 4, 3), few(3, 2, 2, 2), few(3)
     want = F.conv2d(x.double(), weight.double(), bias.double())
@@ -1424,9 +1421,9 @@ def _(student):
     want = library_fold(columns, shape[2:], *geometry)
     expect(got, want, "fold, another layout", rtol=1e-9, atol=1e-9)
     x, other = noise(2, *shape), noise(2, *shape[:1], *columns.shape[1:])
-    got = student.run(twice, "unfold", *((each, *geometry) for each in x))
+    got = student.run(probes.calls, "unfold", *((each, *geometry) for each in x))
     expect(got, [library_unfold(each, *geometry) for each in x], "unfold, the results of two calls")
-    got = student.run(twice, "fold", *((each, shape[2:], *geometry) for each in other))
+    got = student.run(probes.calls, "fold", *((each, shape[2:], *geometry) for each in other))
     want = [library_fold(each, shape[2:], *geometry) for each in other]
     expect(got, want, "fold, the results of two calls")
 
@@ -1735,7 +1732,7 @@ def _(student):
     expect(student.conv2d(x, weight, bias, 1, 1), want, "float64", dtype=True, rtol=1e-9, atol=1e-9)
     expect(student.run(strided, "conv2d", x, weight, bias, 1, 1), want, "another layout")
     other = noise(2, 2, 5, 4)
-    got = student.run(twice, "conv2d", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1))
+    got = student.run(probes.calls, "conv2d", (x, weight, bias, 1, 1), (other, weight, bias, 1, 1))
     expect(got, [want, F.conv2d(other, weight, bias, 1, 1)], "the results of two calls")
     x, weight, bias = few(1, 2, 4, 3), few(3, 2, 2, 2), few(3)
     want = F.conv2d(x.double(), weight.double(), bias.double())
@@ -2022,7 +2019,7 @@ def _(student):
         "conv2d_backward changes its arguments",
     )
     again = torch.randn_like(grad), torch.randn_like(x), weight
-    got = student.run(twice, "conv2d_backward", (grad, x, weight, 1, 2), (*again, 1, 2))
+    got = student.run(probes.calls, "conv2d_backward", (grad, x, weight, 1, 2), (*again, 1, 2))
     both = [want, conv_gradients(*again, **options)]
     for call, (three, right) in enumerate(zip(got, both, strict=True)):
         expect(list(three), list(right), f"call {call + 1} of two, looked at after both")
@@ -2388,7 +2385,7 @@ def _(student):
     want = pool_gradient(F.max_pool2d, small.double(), half.double(), *args).half()
     expect(student.max_pool2d_backward(small, half, *args), want, "gradient, float16", dtype=True)
     other = distinct(2, 3, 7, 6).float()
-    got = student.run(twice, "max_pool2d", (x, *args), (other, *args))
+    got = student.run(probes.calls, "max_pool2d", (x, *args), (other, *args))
     expect(got, [y, F.max_pool2d(other, *args)], "the results of two calls")
     got = student.run(winners_anew, grad, x, other, *args)
     want = [pool_gradient(F.max_pool2d, grad, each, *args) for each in (x, other)]
@@ -2741,7 +2738,7 @@ def _(student):
     got = student.run(strided, "avg_pool2d_backward", grad, (7, 6), *args)
     expect(got, want, "gradient, another layout", atol=1e-5)
     other = torch.randn(2, 3, 7, 6)
-    got = student.run(twice, "avg_pool2d", (x, *args), (other, *args))
+    got = student.run(probes.calls, "avg_pool2d", (x, *args), (other, *args))
     expect(got, [y, F.avg_pool2d(other, *args)], "the results of two calls")
     half, g, flat = few(2, 3, 2, 4), few(2, 3, 1, 3), few(2, 3)
     want = F.avg_pool2d(half.double(), (2, 2), 1).half()

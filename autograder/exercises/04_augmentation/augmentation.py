@@ -2202,11 +2202,6 @@ def blended(values: Tensor, partner: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def two_draws(student: Any, count: int, alpha: float) -> list[Tensor]:
-    """A probe: weights of two calls, both as they are after the second."""
-    return [student.mixing_weights(count, alpha) for _ in range(2)]
-
-
 @ex.check("the distribution of the weights", points=1)
 def _(student):
     for alpha in [0.2, 1.0, 4.0]:
@@ -2231,7 +2226,7 @@ def _(student):
     expect(correlation, 0.0, "correlation of neighbouring weights", atol=0.07)
     correlation = torch.corrcoef(torch.stack([pairs[:3000], pairs[3000:]]))[0, 1]
     expect(correlation, 0.0, "correlation of the first half with the second", atol=0.1)
-    first, second = student.run(two_draws, 50, 1.0)
+    first, second = student.run(probes.calls, "mixing_weights", (50, 1.0), (50, 1.0))
     expect(first.dtype == torch.float32, True, "dtype is float32")
     require(not torch.equal(first, second), "two calls give the same weights", got=first)
 

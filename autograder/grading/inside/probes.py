@@ -15,6 +15,11 @@ def call(student: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     return getattr(student, name)(*args, **kwargs)
 
 
+def calls(student: Any, name: str, *arguments: Sequence[Any]) -> list[Any]:
+    """What several calls return, each looked at after the last: none may write into another's."""
+    return [getattr(student, name)(*args) for args in arguments]
+
+
 def arguments_after(student: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """The arguments as they are after the call; what `student.unchanged` compares."""
     getattr(student, name)(*args, **kwargs)
@@ -74,7 +79,7 @@ def load(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     own = _all_names(module, "parameters")
     loaded = {id(own[name]) for name in own if name in state}
     left = [name for name, parameter in own.items() if id(parameter) not in loaded]
-    missing = [name for name in state if name not in module.state_dict()]
+    missing = sorted(state.keys() - module.state_dict().keys())
     if left or missing:
         raise RuntimeError(f"parameters that are missing: {missing}; not asked for: {left}")
     module.load_state_dict(state, strict=False)
